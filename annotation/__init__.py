@@ -1,0 +1,1 @@
+"""People, pairs, preferences and tasks; knows nothing of judges, routing or exports."""

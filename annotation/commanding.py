@@ -1,0 +1,60 @@
+"""What every management command of Tiebreak shares: the project argument, `--json`, errors without a traceback."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotation.errors import TiebreakError
+from annotation.models import Project
+
+
+class TiebreakCommand(BaseCommand):
+    """A command that prints for a person, and with `--json` one JSON object on the last line for a machine."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add `--json`; subclasses extend this."""
+        parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command and print its result. A `TiebreakError` becomes a message and exit status 1."""
+        try:
+            result = self.run(**options)
+        except TiebreakError as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(result, sort_keys=True, default=str, ensure_ascii=False))
+
+    def run(self, **options: Any) -> Mapping[str, Any]:
+        """Do the work, write for a person to `self.stdout`, and return what `--json` prints."""
+        raise NotImplementedError
+
+
+class ProjectCommand(TiebreakCommand):
+    """A command about one project, named by its slug."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the project's slug; subclasses extend this."""
+        super().add_arguments(parser)
+        parser.add_argument("slug", help="the project's short name")
+
+    def project(self, slug: str) -> Project:
+        """Return the project of that slug, or end with the names that exist."""
+        try:
+            return Project.objects.get(slug=slug)
+        except Project.DoesNotExist:
+            known = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:10]) or "none yet"
+            message = f"There is no project {slug!r}. Projects: {known}. Make one with: manage.py create_project {slug}"
+            raise CommandError(message) from None
+
+
+def parse_mapping(pairs: list[str], option: str) -> dict[str, str]:
+    """Return `["a=b", ...]` as a dict. Raises `CommandError` naming the option and the part without '='."""
+    mapping = {}
+    for part in pairs:
+        key, sign, value = part.partition("=")
+        if not sign or not key or not value:
+            raise CommandError(f"{option} takes name=value, not {part!r}.")
+        mapping[key] = value
+    return mapping

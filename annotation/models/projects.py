@@ -1,0 +1,94 @@
+"""A project and what it asks people to judge by."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+
+from annotation.ids import new_id
+from annotation.models.people import Role
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from annotation.models.people import User
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    """Loading is the permission check: what is not visible is 404."""
+
+    def visible_to(self, user: "User | AnonymousUser") -> Self:
+        """Return the projects this person is a member of (all, for a superuser)."""
+        if user.is_superuser:
+            return self
+        return self.filter(memberships__user_id=user.pk)
+
+    def managed_by(self, user: "User | AnonymousUser") -> Self:
+        """Return the projects this person manages (all, for a superuser)."""
+        if user.is_superuser:
+            return self
+        return self.filter(memberships__user_id=user.pk, memberships__role=Role.MANAGER)
+
+
+class Project(models.Model):
+    """One collection effort: guidelines, criteria, scale, judges, budgets, people."""
+
+    class Template(models.TextChoices):
+        """What the annotation screen asks."""
+
+        PAIRWISE = "pairwise", "Choose between two responses"
+
+    class Status(models.TextChoices):
+        """Whether people get new tasks."""
+
+        RUNNING = "running", "Running"
+        PAUSED = "paused", "Paused"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slug = models.SlugField(max_length=64, unique=True)
+    title = models.CharField(max_length=200)
+    guidelines = models.TextField(blank=True, help_text="Markdown, shown beside every task.")
+    template = models.CharField(max_length=16, choices=Template, default=Template.PAIRWISE)
+    status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
+    rationale_required = models.BooleanField(default=False)
+    votes_wanted = models.PositiveSmallIntegerField(default=3, help_text="People's answers wanted per pair.")
+    lease_seconds = models.PositiveIntegerField(default=1200, help_text="How long a pair is held for one person.")
+    pay_per_answer_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("0.30"))
+    people_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    models_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    seed = models.PositiveIntegerField(default=0, help_text="Seed of every draw that is not given its own.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(votes_wanted__gte=1), name="project_wants_a_vote"),
+            models.CheckConstraint(condition=models.Q(lease_seconds__gte=10), name="project_lease_is_long_enough"),
+            models.CheckConstraint(condition=models.Q(pay_per_answer_usd__gte=0), name="project_pay_is_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Criterion(models.Model):
+    """A named aspect to judge by, with its rating scale."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="criteria")
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+    scale_min = models.FloatField(null=True, blank=True)
+    scale_max = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="one_criterion_per_project_and_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,183 @@
+"""Who judges, and what they said. People and judges share these tables, so that every report compares them alike."""
+
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+
+from annotation.ids import new_id
+from annotation.models.pairs import Pair, Response
+from annotation.models.people import User
+from annotation.models.projects import Criterion, Project
+
+if TYPE_CHECKING:
+    import uuid
+
+
+class RaterKind(models.TextChoices):
+    """Who gives the judgement."""
+
+    PERSON = "person", "Person"
+    JUDGE = "judge", "AI judge"
+
+
+class Origin(models.TextChoices):
+    """How a rater's judgements come to be here."""
+
+    LIVE = "live", "Given here"
+    RECORDED = "recorded", "Imported"
+    SIMULATED = "simulated", "Simulated"
+
+
+class Choice(models.TextChoices):
+    """A rater's answer on a pair, in the stored order."""
+
+    A = "a", "A is better"
+    B = "b", "B is better"
+    TIE = "tie", "Equally good"
+    BOTH_BAD = "both_bad", "Both bad"
+    UNSURE = "unsure", "Cannot judge"
+
+
+class RationaleTiming(models.TextChoices):
+    """Whether the reason was written before or after the choice was made."""
+
+    BEFORE = "before", "Before the choice"
+    AFTER = "after", "After the choice"
+    UNKNOWN = "", "Not known"
+
+
+class Rater(models.Model):
+    """Who gives judgements: a person in a project, or one version of a judge."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")
+    kind = models.CharField(max_length=8, choices=RaterKind)
+    origin = models.CharField(max_length=16, choices=Origin, default=Origin.LIVE)
+    name = models.CharField(max_length=200)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="raters")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "kind", "name"], name="one_rater_per_project_kind_and_name"),
+            models.UniqueConstraint(
+                fields=["project", "user"],
+                condition=models.Q(user__isnull=False),
+                name="one_rater_per_project_and_user",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind=RaterKind.PERSON) | models.Q(user__isnull=True), name="a_judge_is_no_user"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PreferenceQuerySet(models.QuerySet["Preference"]):
+    """Reads of preferences."""
+
+    def current(self) -> Self:
+        """Leave out answers that a later one replaces."""
+        return self.filter(is_current=True)
+
+    def counted(self) -> Self:
+        """Return the answers that count towards a label: current, on the whole pair, not extra."""
+        return self.current().filter(criterion__isnull=True, is_extra=False)
+
+    def of_people(self) -> Self:
+        """Return people's answers (live, imported and simulated)."""
+        return self.filter(rater__kind=RaterKind.PERSON)
+
+    def of_judges(self) -> Self:
+        """Return judges' answers."""
+        return self.filter(rater__kind=RaterKind.JUDGE)
+
+
+class Preference(models.Model):
+    """A rater's answer on a pair, overall (`criterion` null) or by one criterion. A changed answer is a new row."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="preferences")
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="preferences")
+    criterion = models.ForeignKey(Criterion, on_delete=models.CASCADE, null=True, blank=True)
+    choice = models.CharField(max_length=8, choices=Choice)
+    strength = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1 slightly, 2 better, 3 much better.")
+    prob_a = models.FloatField(null=True, blank=True)
+    shown_order = models.CharField(max_length=2, blank=True, help_text="'ab' or 'ba'; empty: not known.")
+    seconds = models.FloatField(null=True, blank=True, help_text="Active time spent on the answer.")
+    rationale = models.TextField(blank=True)
+    rationale_timing = models.CharField(max_length=8, choices=RationaleTiming, blank=True, default="")
+    rationale_spans = models.JSONField(default=list, blank=True)
+    is_extra = models.BooleanField(default=False, help_text="Arrived after its lease was given to somebody else.")
+    is_current = models.BooleanField(default=True)
+    replaces = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaced_by")
+    meta = models.JSONField(default=dict, blank=True, help_text="What an imported record said beside this.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PreferenceQuerySet.as_manager()
+
+    pair_id: "uuid.UUID"
+    rater_id: "uuid.UUID"
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pair", "rater"],
+                condition=models.Q(is_current=True, criterion__isnull=True),
+                name="one_current_preference_per_pair_and_rater",
+            ),
+            models.UniqueConstraint(
+                fields=["pair", "rater", "criterion"],
+                condition=models.Q(is_current=True, criterion__isnull=False),
+                name="one_current_preference_per_pair_rater_and_criterion",
+            ),
+            models.CheckConstraint(condition=models.Q(choice__in=Choice.values), name="preference_choice_is_known"),
+            models.CheckConstraint(
+                condition=models.Q(strength__isnull=True) | models.Q(strength__range=(1, 3)),
+                name="preference_strength_is_1_to_3",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(prob_a__isnull=True) | models.Q(prob_a__range=(0.0, 1.0)),
+                name="preference_prob_a_is_a_probability",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(shown_order__in=["ab", "ba", ""]), name="preference_shown_order_is_known"
+            ),
+        ]
+        indexes = [
+            # A rater's answers over a project: agreement, audit cards, a person's history.
+            models.Index(fields=["rater", "created_at"], name="preference_by_rater"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rater}: {self.choice}"
+
+
+class Rating(models.Model):
+    """A rater's score of one response on one criterion, in the pair it was given with (null: scored alone)."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="ratings")
+    response = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="ratings")
+    criterion = models.ForeignKey(Criterion, on_delete=models.CASCADE, related_name="ratings")
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, null=True, blank=True, related_name="ratings")
+    value = models.FloatField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["rater", "response", "criterion", "pair"],
+                condition=models.Q(pair__isnull=False),
+                name="one_rating_per_rater_response_criterion_and_pair",
+            ),
+            models.UniqueConstraint(
+                fields=["rater", "response", "criterion"],
+                condition=models.Q(pair__isnull=True),
+                name="one_rating_alone_per_rater_response_and_criterion",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rater}: {self.value:g}"

@@ -1,0 +1,153 @@
+"""Pairs opened to people, and the leases on them."""
+
+import uuid
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+from annotation.ids import new_id
+from annotation.models.pairs import Pair
+from annotation.models.projects import Project
+from annotation.models.raters import Preference, Rater
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Tier(models.TextChoices):
+    """Who a task is for."""
+
+    CROWD = "crowd", "Crowd"
+    EXPERT = "expert", "Expert"
+
+
+class TaskState(models.TextChoices):
+    """Whether a task takes answers."""
+
+    OPEN = "open", "Open"
+    DONE = "done", "Done"
+    CLOSED = "closed", "Closed"
+
+
+class AssignmentState(models.TextChoices):
+    """What became of a lease. Leased and submitted ones hold a slot; the others do not."""
+
+    LEASED = "leased", "Held"
+    SUBMITTED = "submitted", "Submitted"
+    SKIPPED = "skipped", "Skipped"
+    EXPIRED = "expired", "Expired"
+    EXTRA = "extra", "Submitted after the slot was given away"
+
+
+class ShownOrder(models.TextChoices):
+    """Which stored response stands first on the screen."""
+
+    AB = "ab", "a first"
+    BA = "ba", "b first"
+
+
+class SkipReason(models.TextChoices):
+    """Why a person passes a pair on."""
+
+    TOO_HARD = "too_hard", "I lack the knowledge"
+    UNCLEAR = "unclear", "The prompt is unclear"
+    LANGUAGE = "language", "I do not read this language well"
+    HARMFUL = "harmful", "I would rather not read this"
+    BROKEN = "broken", "Something is not shown properly"
+
+
+class Task(models.Model):
+    """A pair opened to people: votes wanted, priority, tier.
+
+    `taken` counts the slots that are held or answered. It changes only in the transaction that changes the
+    assignment, under a lock on this row, so `taken <= votes_wanted` holds at every instant.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="tasks")
+    tier = models.CharField(max_length=8, choices=Tier, default=Tier.CROWD)
+    state = models.CharField(max_length=8, choices=TaskState, default=TaskState.OPEN)
+    votes_wanted = models.PositiveSmallIntegerField()
+    taken = models.PositiveSmallIntegerField(default=0)
+    answered = models.PositiveSmallIntegerField(default=0)
+    priority = models.FloatField(default=0.0, help_text="Higher is served first.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pair", "tier"], name="one_task_per_pair_and_tier"),
+            models.CheckConstraint(
+                condition=models.Q(taken__lte=models.F("votes_wanted")), name="task_takes_no_more_than_wanted"
+            ),
+            models.CheckConstraint(condition=models.Q(answered__lte=models.F("taken")), name="task_answers_hold_slots"),
+            models.CheckConstraint(condition=models.Q(votes_wanted__gte=1), name="task_wants_a_vote"),
+        ]
+        indexes = [
+            # "The next task": open tasks with a free slot, best first; read without a sort.
+            models.Index(
+                "project",
+                "tier",
+                models.F("priority").desc(),
+                "id",
+                condition=models.Q(state="open", taken__lt=models.F("votes_wanted")),
+                name="task_queue",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"task {self.id}"
+
+
+class Assignment(models.Model):
+    """The lease of one slot of a task to one person until a time; becomes their answer.
+
+    Its id is random, so that nothing on a person's page tells an order of creation.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments")
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="assignments")
+    state = models.CharField(max_length=12, choices=AssignmentState, default=AssignmentState.LEASED)
+    slot = models.PositiveSmallIntegerField(null=True)
+    shown_order = models.CharField(max_length=2, choices=ShownOrder)
+    leased_at = models.DateTimeField()
+    lease_until = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    skip_reason = models.CharField(max_length=16, choices=SkipReason, blank=True)
+    note = models.TextField(blank=True)
+    draft = models.JSONField(default=dict, blank=True)
+    preference = models.OneToOneField(
+        Preference, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
+    )
+
+    task_id: uuid.UUID
+    rater_id: uuid.UUID
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "rater"], name="one_assignment_per_task_and_rater"),
+            models.UniqueConstraint(fields=["task", "slot"], name="one_assignment_per_task_and_slot"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["leased", "submitted"], slot__isnull=False)
+                | models.Q(state__in=["skipped", "expired", "extra"], slot__isnull=True),
+                name="assignment_holds_a_slot_while_it_counts",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=["submitted", "extra"]) | models.Q(preference__isnull=False),
+                name="assignment_submitted_has_a_preference",
+            ),
+        ]
+        indexes = [
+            # The reaper's walk over leases that have run out.
+            models.Index(fields=["lease_until"], condition=models.Q(state="leased"), name="assignment_leases"),
+            # A person's held and finished work.
+            models.Index(fields=["rater", "state", "finished_at"], name="assignment_by_rater"),
+        ]
+
+    def __str__(self) -> str:
+        return f"assignment {self.id}"
+
+    def is_held(self, now: "datetime") -> bool:
+        """Say whether the lease still runs at `now` (UTC)."""
+        return self.state == AssignmentState.LEASED and self.lease_until > now

@@ -1,0 +1,53 @@
+"""The outbox: facts leave the database as messages, at least once, after the transaction that made them true."""
+
+import logging
+import uuid
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from annotation.models import OutboxEvent
+
+logger = logging.getLogger(__name__)
+
+
+def publish(topic: str, payload: dict[str, Any]) -> OutboxEvent:
+    """Record a fact and ring its consumers after commit. Caller holds the transaction that makes the fact true.
+
+    A broker that is down costs nothing: the row stays and `ring_unpublished` tries again.
+    """
+    event = OutboxEvent.objects.create(topic=topic, payload=payload)
+    transaction.on_commit(lambda: ring(event.id))
+    return event
+
+
+def ring(event_id: uuid.UUID) -> bool:
+    """Send an event to the tasks that `OUTBOX_CONSUMERS` names; say whether the broker took it.
+
+    Consumers are idempotent: an event may ring twice when two relays meet.
+    """
+    event = OutboxEvent.objects.get(pk=event_id)
+    try:
+        for task in settings.OUTBOX_CONSUMERS.get(event.topic, []):
+            # One try: a web request must never wait for a broker, and the row is there for the next round.
+            current_app.send_task(task, kwargs=event.payload, retry=False)
+    except OperationalError as error:
+        logger.warning("event %s waits: the broker does not answer (%s)", event.id, error)
+        return False
+    OutboxEvent.objects.filter(pk=event_id).update(published_at=timezone.now())
+    return True
+
+
+def ring_unpublished(limit: int = 1000) -> int:
+    """Ring events whose message never left, oldest first; stop at the first refusal. Return how many left."""
+    rung = 0
+    waiting = OutboxEvent.objects.filter(published_at__isnull=True).order_by("created_at")
+    for event_id in waiting.values_list("id", flat=True)[:limit]:
+        if not ring(event_id):
+            break
+        rung += 1
+    return rung

@@ -1,0 +1,5 @@
+"""Addresses of the annotation screen."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

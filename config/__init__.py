@@ -1,0 +1,5 @@
+"""Settings, URLs and processes: wiring only, no logic."""
+
+from config.celery import app as celery_app
+
+__all__ = ["celery_app"]

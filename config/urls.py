@@ -1,0 +1,10 @@
+"""Every address of the site."""
+
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path
+
+urlpatterns = [
+    path("sign-out/", LogoutView.as_view(), name="sign_out"),
+    path("", include("annotation.urls")),
+    path("", include("dashboard.urls")),
+]

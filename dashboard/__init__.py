@@ -1,0 +1,1 @@
+"""The project manager's pages over the verbs of the other apps."""

@@ -1,0 +1,1 @@
+"""Snapshots, trainer-ready files and reports."""

@@ -1,0 +1,5 @@
+"""Immutable exports."""
+
+from exports.models.snapshots import Snapshot, SnapshotState
+
+__all__ = ["Snapshot", "SnapshotState"]

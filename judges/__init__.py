@@ -1,0 +1,1 @@
+"""Judges: models, rules and learned baselines that label pairs."""

@@ -1,0 +1,70 @@
+"""What a judge is. Any change of prompt, model, sampling or protocol makes a new version."""
+
+from django.db import models
+
+from annotation.ids import new_id
+from annotation.models import Project, Rater
+
+
+class JudgeKind(models.TextChoices):
+    """How a judge comes to its answer."""
+
+    OPENAI = "openai", "Model behind an OpenAI-compatible server"
+    LOCAL = "local", "Small local model (plumbing demo)"
+    LENGTH = "length", "The longer response wins (baseline)"
+    LEARNED = "learned", "Learned from this project's human labels (baseline)"
+    RECORDED = "recorded", "Imported judgements"
+
+
+class Judge(models.Model):
+    """An LLM, a rule or a learned baseline that gives preferences."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judges")
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=16, choices=JudgeKind)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="one_judge_per_project_and_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def latest(self) -> "JudgeVersion":
+        """Return the newest version. Raises `JudgeVersion.DoesNotExist` when there is none."""
+        return self.versions.latest("number")
+
+
+class JudgeVersion(models.Model):
+    """A judge asked with a fixed prompt, model, sampling and protocol; the rater its preferences belong to."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    judge = models.ForeignKey(Judge, on_delete=models.CASCADE, related_name="versions")
+    rater = models.OneToOneField(Rater, on_delete=models.PROTECT, related_name="judge_version")
+    number = models.PositiveIntegerField()
+    protocol = models.CharField(max_length=120, default="pairwise", help_text="What is asked for.")
+    model = models.CharField(max_length=200, blank=True)
+    base_url = models.URLField(max_length=500, blank=True)
+    prompt_template = models.TextField(blank=True)
+    sampling = models.JSONField(default=dict, blank=True)
+    # What a learned baseline was fitted to, and its coefficients.
+    fitted = models.JSONField(default=dict, blank=True)
+    asks_both_orders = models.BooleanField(default=True, help_text="Off for rules that cannot see an order.")
+    price_input_usd_per_million = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    price_output_usd_per_million = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    content_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["judge", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["judge", "number"], name="one_version_per_judge_and_number"),
+            models.UniqueConstraint(fields=["judge", "content_hash"], name="one_version_per_judge_and_content"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.judge.name} v{self.number}"

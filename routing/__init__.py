@@ -1,0 +1,1 @@
+"""Which pairs deserve a person, and which label a pair ends with."""

@@ -1,0 +1,112 @@
+"""Builders of rows with overrides, and the four fixed people.
+
+Ada manages, Ben and Cyd annotate, Eve is outside.
+"""
+
+import itertools
+from typing import Any
+
+from annotation.models import (
+    Choice,
+    Membership,
+    Origin,
+    Pair,
+    Preference,
+    Project,
+    Prompt,
+    Rater,
+    RaterKind,
+    Response,
+    Role,
+    User,
+)
+from annotation.models.pairs import content_hash
+
+_counter = itertools.count(1)
+
+
+def make_user(username: str, **overrides: Any) -> User:
+    """Return a user whose password is `<username>-password`."""
+    user = User(username=username, **overrides)
+    user.set_password(f"{username}-password")
+    user.save()
+    return user
+
+
+def make_project(slug: str = "helpfulness", *, with_people: bool = True, **overrides: Any) -> Project:
+    """Return a project with ada as manager, ben and cyd as annotators; eve exists but is outside."""
+    project = Project.objects.create(**{"slug": slug, "title": "Helpfulness study", **overrides})
+    if with_people:
+        for username, role in (("ada", Role.MANAGER), ("ben", Role.ANNOTATOR), ("cyd", Role.ANNOTATOR)):
+            user = User.objects.filter(username=username).first() or make_user(username)
+            Membership.objects.create(project=project, user=user, role=role)
+        if not User.objects.filter(username="eve").exists():
+            make_user("eve")
+    return project
+
+
+def make_prompt(project: Project, text: str | None = None, **overrides: Any) -> Prompt:
+    """Return a prompt of one user message."""
+    messages = overrides.pop("messages", None) or [
+        {"role": "user", "content": text if text is not None else f"Question {next(_counter)}?"}
+    ]
+    digest = content_hash(messages)
+    values = {"messages": messages, "content_hash": digest, "group": digest, "language": "en", **overrides}
+    return Prompt.objects.create(project=project, **values)
+
+
+def make_response(prompt: Prompt, text: str, model: str = "") -> Response:
+    """Return a response of one assistant message."""
+    messages = [{"role": "assistant", "content": text}]
+    response, _ = Response.objects.get_or_create(
+        prompt=prompt, content_hash=content_hash(messages), model=model, defaults={"messages": messages}
+    )
+    return response
+
+
+def make_pair(
+    project: Project,
+    *,
+    prompt: Prompt | str | None = None,
+    response_a: str | None = None,
+    response_b: str | None = None,
+    model_a: str = "model-one",
+    model_b: str = "model-two",
+    **overrides: Any,
+) -> Pair:
+    """Return a pair with texts of its own where none are given."""
+    number = next(_counter)
+    if not isinstance(prompt, Prompt):
+        prompt = make_prompt(project, prompt)
+    return Pair.objects.create(
+        **{
+            "project": project,
+            "prompt": prompt,
+            "response_a": make_response(
+                prompt, response_a if response_a is not None else f"Answer {number} a", model_a
+            ),
+            "response_b": make_response(
+                prompt, response_b if response_b is not None else f"Answer {number} b", model_b
+            ),
+            "external_id": f"pair-{number}",
+            **overrides,
+        }
+    )
+
+
+def make_person(project: Project, username: str = "ben", **overrides: Any) -> Rater:
+    """Return the rater that stands for a user in a project."""
+    user = User.objects.filter(username=username).first() or make_user(username)
+    rater, _ = Rater.objects.get_or_create(
+        project=project, user=user, defaults={"kind": RaterKind.PERSON, "name": username, **overrides}
+    )
+    return rater
+
+
+def make_preference(pair: Pair, rater: Rater | str, choice: str = Choice.A, **overrides: Any) -> Preference:
+    """Return a rater's answer on a pair; a rater given by name is a recorded person."""
+    if isinstance(rater, str):
+        rater, _ = Rater.objects.get_or_create(
+            project=pair.project, kind=RaterKind.PERSON, name=rater, defaults={"origin": Origin.RECORDED}
+        )
+    return Preference.objects.create(pair=pair, rater=rater, choice=choice, **overrides)
