@@ -12,7 +12,8 @@ from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from django.conf import settings
+# The module, not django.conf: this runs while Django is still reading settings that import from this package.
+from config import settings
 
 QUEUES = ("default", "judges", "routing", "exports")
 

@@ -159,7 +159,7 @@ UPLOAD_LIMIT_BYTES: int = env.int("TIEBREAK_UPLOAD_LIMIT_BYTES", default=2 * 102
 IMPORT_LINE_LIMIT_BYTES: int = env.int("TIEBREAK_IMPORT_LINE_LIMIT_BYTES", default=16 * 1024**2)
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", str(VAR_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

