@@ -12,3 +12,27 @@ class TiebreakError(Exception):
 
 class AnnotationError(TiebreakError):
     """An error in importing, assigning or answering."""
+
+
+class NotAMember(AnnotationError):
+    """Somebody asked for work in a project they are not in."""
+
+
+class LeaseNotYours(AnnotationError):
+    """The assignment does not exist or is somebody else's; the two are not told apart."""
+
+
+class LeaseLost(AnnotationError):
+    """The slot is not held any more, and what was asked needs it."""
+
+
+class AlreadyAnswered(AnnotationError):
+    """There is an answer already and this one says something else."""
+
+
+class AnswerInvalid(AnnotationError):
+    """An answer, a note or a draft that cannot be stored as it is."""
+
+
+class RationaleMissing(AnswerInvalid):
+    """The project asks for a reason and none was given."""

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from celery import current_app
@@ -32,14 +33,23 @@ def ring(event_id: uuid.UUID) -> bool:
     """
     event = OutboxEvent.objects.get(pk=event_id)
     try:
-        for task in settings.OUTBOX_CONSUMERS.get(event.topic, []):
-            # One try: a web request must never wait for a broker, and the row is there for the next round.
-            current_app.send_task(task, kwargs=event.payload, retry=False)
-    except OperationalError as error:
+        _send(settings.OUTBOX_CONSUMERS.get(event.topic, []), event.payload)
+    except (OperationalError, OSError) as error:  # OSError: the folder of a filesystem broker is gone or full
         logger.warning("event %s waits: the broker does not answer (%s)", event.id, error)
         return False
     OutboxEvent.objects.filter(pk=event_id).update(published_at=timezone.now())
     return True
+
+
+def _send(tasks: Sequence[str], payload: dict[str, Any]) -> None:
+    if not tasks:
+        return
+    with current_app.producer_or_acquire() as producer:
+        # One try: a web request must never wait for a broker, and the row is there for the next round. `retry=False`
+        # alone is not enough, since a producer without a connection asks for one again and again (measured: 6 s).
+        producer.connection.ensure_connection(max_retries=0)
+        for task in tasks:
+            current_app.send_task(task, kwargs=payload, producer=producer, retry=False)
 
 
 def ring_unpublished(limit: int = 1000) -> int:

@@ -41,7 +41,7 @@ def _embedded_secret_key() -> str:
 
 
 def _required(name: str) -> str:
-    value = env.str(name, "")
+    value: str = env.str(name, "")
     if not value:
         raise ImproperlyConfigured(f"{name} must be set when TIEBREAK_PROFILE=production (docs/operating.md).")
     return value

@@ -28,13 +28,13 @@ class Program(NamedTuple):
 
 def embedded_programs(host: str, port: int) -> list[Program]:
     """Return the embedded profile's processes: web, two workers, scheduler."""
+    gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"]
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     return [
         Program(
             "web",
-            [sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread", "--workers", "1"]
-            + ["--threads", "8", "--bind", f"{host}:{port}", "--log-level", "warning"],
+            [*gunicorn, "--workers", "1", "--threads", "8", "--bind", f"{host}:{port}", "--log-level", "warning"],
         ),
         # Waiting on judges is waiting on the network: threads.
         Program(

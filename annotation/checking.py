@@ -1,0 +1,101 @@
+"""Promises about assignment, recounted from the rows: what `check_invariants` prints and the race tests assert."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState
+
+# Two rounds of the reaper (`expire-leases` in config/celery.py).
+SWEEP = timedelta(seconds=60)
+EXAMPLES = 5
+
+
+class Check(NamedTuple):
+    """A promise, how many rows break it, and the ids of the first few."""
+
+    name: str
+    promise: str
+    broken: int
+    examples: list[str]
+
+
+def check_invariants(project: Project | None = None, *, now: datetime) -> list[Check]:
+    """Recount every promise over one project, or over all. Reads only; one or two queries a promise."""
+    return [_checked(promise, project, now) for promise in PROMISES]
+
+
+class _Promise(NamedTuple):
+    name: str
+    text: str
+    broken_rows: Callable[[datetime], "QuerySet[Any]"]
+    project_field: str
+
+
+def _checked(promise: _Promise, project: Project | None, now: datetime) -> Check:
+    rows = promise.broken_rows(now)
+    if project is not None:
+        rows = rows.filter(**{promise.project_field: project})
+    examples = [str(key) for key in rows.order_by("pk").values_list("pk", flat=True)[:EXAMPLES]]
+    return Check(promise.name, promise.text, rows.count() if examples else 0, examples)
+
+
+def _recounted(states: list[AssignmentState]) -> Coalesce:
+    """Return the number of a task's assignments in these states, as an expression on tasks."""
+    held = Assignment.objects.filter(task=OuterRef("pk"), state__in=states).order_by().values("task")
+    return Coalesce(Subquery(held.annotate(n=Count("pk")).values("n")), 0)
+
+
+def _tasks_recounted() -> "QuerySet[Any]":
+    return Task.objects.annotate(
+        held_now=_recounted([AssignmentState.LEASED, AssignmentState.SUBMITTED]),
+        answered_now=_recounted([AssignmentState.SUBMITTED]),
+    )
+
+
+def _overshooting(now: datetime) -> "QuerySet[Any]":
+    return _tasks_recounted().filter(held_now__gt=F("votes_wanted"))
+
+
+def _miscounted(now: datetime) -> "QuerySet[Any]":
+    return _tasks_recounted().exclude(taken=F("held_now"), answered=F("answered_now"))
+
+
+def _wrong_state(now: datetime) -> "QuerySet[Any]":
+    complete = Q(answered__gte=F("votes_wanted"))
+    return Task.objects.filter(Q(state=TaskState.OPEN) & complete | Q(state=TaskState.DONE) & ~complete)
+
+
+def _answered_twice(now: datetime) -> "QuerySet[Any]":
+    """Return a person's second and later current answers on a pair, whichever task they came by."""
+    earlier = Preference.objects.current().filter(
+        pair=OuterRef("pair"), rater=OuterRef("rater"), criterion__isnull=True, pk__lt=OuterRef("pk")
+    )
+    return Preference.objects.current().filter(Exists(earlier), criterion__isnull=True)
+
+
+def _overdue(now: datetime) -> "QuerySet[Any]":
+    return Assignment.objects.filter(state=AssignmentState.LEASED, lease_until__lt=now - SWEEP)
+
+
+def _astray(now: datetime) -> "QuerySet[Any]":
+    """Return answers that are not those of the assignment's person on the assignment's pair, or count wrongly."""
+    right = Q(preference__rater=F("rater"), preference__pair=F("task__pair"), preference__shown_order=F("shown_order"))
+    counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False)
+    extra = Q(state=AssignmentState.EXTRA, preference__is_extra=True)
+    return Assignment.objects.filter(preference__isnull=False).exclude(right & (counts | extra))
+
+
+PROMISES = (
+    _Promise("no_overshoot", "held and answered slots are never more than the votes wanted", _overshooting, "project"),
+    _Promise("one_answer", "a person has at most one current answer on a pair", _answered_twice, "pair__project"),
+    _Promise("leases_end", "no lease outlives its time by more than two sweeps", _overdue, "task__project"),
+    _Promise("counters", "the counters of a task equal a recount of its assignments", _miscounted, "project"),
+    _Promise("states", "a task is done exactly when it has the answers wanted", _wrong_state, "project"),
+    _Promise(
+        "answers_belong", "an answer is by the person, on the pair and in the order leased", _astray, "task__project"
+    ),
+)
