@@ -1,0 +1,49 @@
+"""Making projects."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from annotation.errors import AnnotationError
+from annotation.models import Criterion, Membership, Project, Role, User
+
+OVERALL = "overall"
+
+
+def create_project(*, slug: str, title: str = "", manager: User | None = None, **settings: Any) -> Project:
+    """Make a project, its criterion "overall" and its manager's membership, in one transaction.
+
+    `settings` are fields of `Project`. Raises `AnnotationError` in words for a slug that is taken or no slug, for a
+    setting that does not exist and for a value out of range.
+    """
+    known = {field.name for field in Project._meta.concrete_fields} - {"id", "slug", "title", "created_at"}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise AnnotationError(f"A project has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+    project = Project(slug=slug, title=title or slug.replace("-", " ").replace("_", " ").capitalize(), **settings)
+    _validate(project)
+    with transaction.atomic():
+        project.save(force_insert=True)
+        Criterion.objects.create(project=project, name=OVERALL, description="Which response is better, all in all.")
+        if manager is not None:
+            Membership.objects.create(project=project, user=manager, role=Role.MANAGER)
+    return project
+
+
+def _validate(project: Project) -> None:
+    """Ask the model's own rules, so that the database is never the one to refuse."""
+    try:
+        project.full_clean()
+    except ValidationError as error:
+        if any(problem.code == "unique" for problem in error.error_dict.get("slug", [])):
+            raise AnnotationError(f"There is a project {project.slug!r} already; choose another short name.") from None
+        if "slug" in error.message_dict:
+            raise AnnotationError(
+                f"{project.slug[:80]!r} cannot be a project's short name: use 1 to 64 letters a-z, digits, '-' and '_'."
+            ) from None
+        said = "; ".join(
+            f"{'' if field == '__all__' else field + ': '}{' '.join(messages)}"
+            for field, messages in sorted(error.message_dict.items())
+        )
+        raise AnnotationError(f"The project {project.slug!r} was not made. {said}") from None

@@ -1,0 +1,55 @@
+"""`manage.py create_project`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotation.commanding import TiebreakCommand
+from annotation.creating import create_project
+from annotation.models import Project, User
+
+
+class Command(TiebreakCommand):
+    help = "Make a project."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("slug", help="its short name: letters a-z, digits, '-' and '_'")
+        parser.add_argument("--title", default="", help="its name on pages (default: made of the short name)")
+        parser.add_argument("--template", choices=Project.Template.values, default=Project.Template.PAIRWISE.value)
+        parser.add_argument("--manager", metavar="USERNAME", help="who manages it")
+        parser.add_argument("--votes", type=int, default=3, metavar="N", help="people's answers wanted per pair")
+        parser.add_argument("--rationale-required", action="store_true", help="people must say why")
+
+    def run(self, **options: Any) -> Mapping[str, Any]:
+        manager = self._user(options["manager"])
+        project = create_project(
+            slug=options["slug"],
+            title=options["title"],
+            manager=manager,
+            template=options["template"],
+            votes_wanted=options["votes"],
+            rationale_required=options["rationale_required"],
+        )
+        self.stdout.write(f"Made the project {project.slug} ({project.title}).")
+        if manager is None:
+            self.stdout.write("It has no manager yet: only a superuser sees it. Name one with --manager USERNAME.")
+        self.stdout.write(f"Next: manage.py import_pairs {project.slug} FILE")
+        return {
+            "id": str(project.id),
+            "slug": project.slug,
+            "title": project.title,
+            "template": project.template,
+            "votes_wanted": project.votes_wanted,
+            "rationale_required": project.rationale_required,
+            "manager": manager.username if manager else None,
+        }
+
+    def _user(self, username: str | None) -> User | None:
+        if username is None:
+            return None
+        try:
+            return User.objects.get(username=username)
+        except User.DoesNotExist:
+            raise CommandError(f"There is no user {username!r}. Make one with: manage.py createsuperuser") from None
