@@ -1,0 +1,273 @@
+"""What a person does on the annotation screen, in a real browser."""
+
+import re
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Request, Route, expect
+from pytest_django.live_server_helper import LiveServer
+
+from annotation.assigning import Opening, open_tasks
+from annotation.models import Assignment, AssignmentState, Choice, Preference, Project, Tier
+from tests.builders import make_pair, make_project
+from tests.journeys.steps import sign_in
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+HERE = "/annotate/helpfulness/"
+
+
+def chosen(page: Page, value: str) -> None:
+    expect(page.locator(f'input[name="answer"][value="{value}"]')).to_be_checked()
+
+
+def test_ten_pairs_are_answered_by_keyboard_with_a_reload_and_a_double_click(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    status = page.locator("#task-status")
+    for number, key in enumerate(["1", "2", "3", "4", "5", "6", "7", "x", "c", "2"]):
+        expect(status).to_contain_text(f"{number} of 10")
+        if number == 4:
+            page.reload()
+            expect(status).to_contain_text("4 of 10")
+        page.keyboard.press(key)
+        if number == 6:
+            page.get_by_role("button", name="Submit").dblclick()
+        else:
+            page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="That was the last one")).to_be_focused()
+
+    answers = Preference.objects.filter(rater__user__username="ben")
+    assert answers.count() == 10
+    assert answers.filter(choice=Choice.TIE).count() == 1
+    assert answers.filter(choice=Choice.BOTH_BAD).count() == 1
+    assert answers.filter(choice=Choice.UNSURE).count() == 1
+    assert list(answers.exclude(strength=None).order_by("strength").values_list("strength", flat=True)) == [
+        1,
+        1,
+        2,
+        2,
+        2,
+        3,
+        3,
+    ]
+
+
+def test_the_choice_is_stored_for_the_response_that_was_shown_on_that_side(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    left = page.locator('[data-response="A"] .markdown').inner_text()
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+    answer = Preference.objects.get()
+    better = answer.pair.response_a if answer.choice == Choice.A else answer.pair.response_b
+    assert better.text == left
+
+
+def test_a_saved_answer_is_announced_and_the_focus_goes_to_the_next_prompt(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("4")
+    page.keyboard.press("Enter")
+    expect(page.locator("#announcement")).to_have_text("Saved. Next pair. 1 of 10 done.")
+    expect(page.locator("#prompt-title")).to_be_focused()
+
+
+def test_submitting_without_a_choice_says_what_to_do_and_sends_nothing(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-line]")).to_contain_text("Nothing is chosen yet")
+    assert Preference.objects.count() == 0
+
+
+def test_a_draft_is_there_again_after_a_reload(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("6")
+    page.keyboard.press("r")
+    with page.expect_response(re.compile(r"/draft/$")) as kept:
+        page.keyboard.type("shorter and right")
+    assert kept.value.status == 204
+    page.reload()
+    chosen(page, "second2")
+    expect(page.locator("#rationale")).to_have_value("shorter and right")
+
+
+def test_a_draft_that_never_reached_the_server_is_there_after_a_reload(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.route(re.compile(r"/draft/$"), lambda route: route.abort())
+    with page.expect_event("requestfailed"):
+        page.keyboard.press("3")
+    page.unroute_all()
+    page.reload()
+    chosen(page, "first1")
+
+
+def test_a_lost_connection_is_told_and_the_answer_is_sent_again(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    lost: list[Request] = []
+
+    def lose_the_first(route: Route, request: Request) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(request)
+            route.abort()
+
+    page.route(re.compile(r"/submit/$"), lose_the_first)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-line]")).to_contain_text("kept on this device; trying again in 2 s")
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+    assert Preference.objects.count() == 1
+
+
+def test_an_answer_whose_reply_was_lost_is_stored_once(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    lost: list[Request] = []
+
+    def lose_the_reply(route: Route, request: Request) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(request)
+        route.fetch()  # the server stores it; the browser never hears of it
+        route.abort()
+
+    page.route(re.compile(r"/submit/$"), lose_the_reply)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+    assert Preference.objects.count() == 1
+
+
+def test_a_pair_is_skipped_with_a_reason(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    first = page.locator("[data-task]").get_attribute("data-task") or ""
+    page.keyboard.press("n")
+    page.get_by_label("I do not read this language well").check()
+    page.get_by_label("Note for the manager").fill("It is Finnish")
+    page.get_by_role("button", name="Skip this pair").click()
+    expect(page.locator("#announcement")).to_contain_text("Passed on.")
+    skipped = Assignment.objects.get(pk=first)
+    assert (skipped.state, skipped.skip_reason, skipped.note) == (AssignmentState.SKIPPED, "language", "It is Finnish")
+    assert page.locator("[data-task]").get_attribute("data-task") != first
+
+
+def test_keys_that_are_typed_into_the_reason_choose_nothing(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("r")
+    page.keyboard.type("1 x c n s")
+    expect(page.locator("#rationale")).to_have_value("1 x c n s")
+    expect(page.locator('input[name="answer"]:checked')).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.keyboard.press("5")
+    chosen(page, "second1")
+
+
+def test_the_lease_is_shown_counting_down(page: Page, study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    expect(page.locator("[data-lease]")).to_contain_text(re.compile(r"held for you\s+(20:00|19:5\d)"))
+
+
+def test_without_javascript_an_answer_and_a_skip_are_plain_forms(
+    chromium_browser: Browser, live_server: LiveServer, study: Project
+) -> None:
+    context = chromium_browser.new_context(base_url=live_server.url, java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, "ben", HERE)
+    page.get_by_role("radio", name="A is much better").check(force=True)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+    page.get_by_role("button", name="Skip this pair").click()
+    expect(page.locator("#task-status")).to_contain_text("1 of 9")
+    context.close()
+    assert Preference.objects.get().strength == 3
+
+
+LONG = "# Title\n\n" + "A sentence that goes on for a while. " * 60 + "\n\n```python\n" + "x = 1 + " * 60 + "1\n```\n\n"
+WIDE = LONG + "| " + " | ".join(f"column {n}" for n in range(12)) + " |\n" + "|--" * 12 + "|\n\n" + "w" * 300
+
+
+@pytest.fixture
+def long_study(transactional_db: None) -> Project:
+    project = make_project(guidelines="Prefer what is **correct**.")
+    pair = make_pair(project, prompt="Why? " * 120, response_a=WIDE, response_b=LONG)
+    open_tasks(project, [Opening(pair.pk, 1.0)], votes_wanted=1, tier=Tier.CROWD)
+    return project
+
+
+def test_nothing_overflows_a_phone_and_the_bar_stays_in_view(
+    chromium_browser: Browser, live_server: LiveServer, long_study: Project
+) -> None:
+    context = chromium_browser.new_context(
+        base_url=live_server.url, viewport={"width": 360, "height": 740}, has_touch=True
+    )
+    page = context.new_page()
+    sign_in(page, "ben", HERE)
+    expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
+    expect(page.get_by_role("button", name="Submit")).to_be_in_viewport(ratio=1)
+    for choice in page.locator(".choice").all():
+        expect(choice).to_be_in_viewport(ratio=1)
+        box = choice.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 44
+
+    body = page.locator('[data-response="A"] [data-response-body]')
+    body.evaluate("element => { element.scrollTop = 300 }")
+    page.get_by_role("button", name="Response B").click()
+    expect(page.locator('[data-response="A"]')).to_be_hidden()
+    expect(page.locator('[data-response="B"]')).to_be_visible()
+    page.get_by_role("button", name="Response A").click()
+    expect(body).to_have_js_property("scrollTop", 300)
+    context.close()
+
+
+def test_both_sides_scroll_together_when_asked(page: Page, long_study: Project) -> None:
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("s")
+    expect(page.locator("[data-scroll-link]")).to_have_attribute("aria-pressed", "true")
+    left, right = (page.locator(f'[data-response="{side}"] [data-response-body]') for side in "AB")
+    left.evaluate("element => { element.scrollTop = element.scrollHeight }")
+    expect(right).not_to_have_js_property("scrollTop", 0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_accessibility_violation(
+    chromium_browser: Browser,
+    live_server: LiveServer,
+    long_study: Project,
+    scheme: Literal["light", "dark"],
+    width: int,
+) -> None:
+    context = chromium_browser.new_context(
+        base_url=live_server.url, viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    found = {}
+    page.goto("/sign-in/")
+    found["sign in"] = Axe().run(page)
+    sign_in(page, "ben", "/annotate/")
+    found["projects"] = Axe().run(page)
+    page.goto(HERE)
+    page.keyboard.press("2")
+    chosen(page, "first2")
+    found["pair"] = Axe().run(page)
+    for key, name in (("?", "help"), ("g", "guidelines"), ("n", "skip")):
+        page.keyboard.press(key)
+        expect(page.locator("dialog[open]")).to_be_visible()
+        found[name] = Axe().run(page)
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog[open]")).to_have_count(0)
+    context.close()
+    assert {name: result.generate_report() for name, result in found.items() if result.violations_count} == {}
+
+
+def test_the_strict_policy_blocks_nothing_of_ours(page: Page, long_study: Project) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    sign_in(page, "ben", HERE)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="That was the last one")).to_be_visible()
+    assert complaints == []
