@@ -1,0 +1,308 @@
+"""The dataset card: README.md, whose YAML head `datasets` reads and whose body a person reads.
+
+Every number in it is a number of report.json, which lies beside it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from annotation.models import Criterion, Project
+from exports.profiles import PROFILES
+from exports.profiles.columns import LEFT_OUT_IN_WORDS, LeftOut
+from exports.writing import WrittenFile
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+PERCENT = 100
+LIMITATIONS = (
+    "A preference says which of two responses a rater would rather have, under these guidelines and at that time. It "
+    "does not say that the better response is right, safe or good.",
+    "Labels given by a judge carry that judge's biases. Weigh or filter by `label_source`, `p_correct` and `p_wrong`.",
+    "Where the router chose what people answer, their pairs are the doubtful ones. Figures over them need weights: "
+    "`selection_prob` is the probability that a pair was sent to people.",
+    "Prompts, responses and rationales are as they were imported or written: they were not searched for personal data.",
+    "What judges and people wrote as reasons may name a response by its place; `rationale_order` says which they saw "
+    "first, where it is known.",
+)
+
+
+def write_card(
+    path: Path, project: Project, profiles: Sequence[str], files: Sequence[WrittenFile], report: Mapping[str, Any]
+) -> None:
+    """Write README.md for the files of an export. One query."""
+    head = card_head(project, profiles, files, report)
+    body = card_body(project, profiles, report)
+    path.write_text(f"---\n{to_yaml(head)}---\n\n{body}", encoding="utf-8", newline="\n")
+
+
+def card_head(
+    project: Project, profiles: Sequence[str], files: Sequence[WrittenFile], report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the YAML head: what `datasets` needs to load the folder, and what the Hub shows."""
+    first = report["counts"]["profiles"][profiles[0]]
+    return {
+        "pretty_name": one_line(project.title),
+        "license": "unknown",
+        "language": _languages(project),
+        "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
+        "task_categories": ["text-generation"],
+        "tags": ["preference", "dpo", "rlhf", "human-feedback", "ai-feedback"],
+        "annotations_creators": _annotations_creators(report, profiles),
+        "configs": [
+            {"config_name": name, "default": name == profiles[0], "data_files": _data_files(name, files)}
+            for name in profiles
+        ],
+        "dataset_info": [
+            {"config_name": name, "features": [column.feature() for column in PROFILES[name].columns]}
+            for name in profiles
+        ],
+    }
+
+
+def _languages(project: Project) -> list[str]:
+    prompts = project.prompts.exclude(language="").order_by("language")
+    return [one_line(language) for language in prompts.values_list("language", flat=True).distinct()]
+
+
+def _data_files(profile: str, files: Sequence[WrittenFile]) -> list[dict[str, Any]]:
+    """Return the files of each split: Parquet where it was written, since it keeps the types."""
+    mine = [file.path for file in files if file.path.startswith(f"{profile}/")]
+    chosen = [path for path in mine if path.endswith(".parquet")] or mine
+    splits = [
+        (split, [path for path in chosen if path.startswith(f"{profile}/{split}")]) for split in ("train", "test")
+    ]
+    return [{"split": split, "path": paths} for split, paths in splits if paths]
+
+
+def _annotations_creators(report: Mapping[str, Any], profiles: Sequence[str]) -> list[str]:
+    sources = report["counts"]["profiles"][profiles[0]]["label_sources"]
+    people = report["agreement"]["votes_by_origin"]
+    by_people = {"human", "adjudicated"} & set(sources) and {"live", "recorded"} & set(people)
+    machine = "ai" in sources or "simulated" in people
+    return [*(["crowdsourced"] if by_people else []), *(["machine-generated"] if machine else [])]
+
+
+def card_body(project: Project, profiles: Sequence[str], report: Mapping[str, Any]) -> str:
+    """Return the Markdown below the head."""
+    sections = [
+        _intro(project, report),
+        *(_contents(name, report["counts"]["profiles"][name], report) for name in profiles),
+        _collection(project, report),
+        _judges(report),
+        _routing(report),
+        _agreement(report),
+        _consistency(report),
+        "## Limitations\n\n" + "\n".join(f"- {text}" for text in LIMITATIONS),
+        "## Licence\n\nUnknown: to be set by the owner of the prompts and responses. The terms of the models that "
+        "wrote the responses (`model_chosen`, `model_rejected`) may limit what may be trained on them.",
+        *(_columns(name) for name in profiles),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _intro(project: Project, report: Mapping[str, Any]) -> str:
+    votes = report["agreement"]["votes_by_origin"]
+    lines = [
+        f"# {escape(project.title)}",
+        "Preference pairs collected with Tiebreak: judges label pairs of responses, a router decides which of them "
+        "people answer, and every row says where its label came from.",
+    ]
+    if simulated := votes.get("simulated"):
+        total = sum(votes.values())
+        lines.append(
+            f"**{simulated / total:.0%} of the people's answers in this project ({simulated:,} of {total:,}) were "
+            "given by simulated people, not by human beings.** They are marked `simulated` in `annotator_origins`."
+        )
+    lines.append("`report.json` holds every number of this page and more; `manifest.json` the hashes of all files.")
+    return "\n\n".join(lines)
+
+
+def _contents(name: str, counts: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    splits = ", ".join(f"{n:,} {split}" for split, n in counts["splits"].items())
+    settings = report["settings"]
+    rows = [
+        ("rows", f"{counts['rows']:,} ({splits}) of {report['counts']['pairs']:,} pairs"),
+        ("labels by", _tally(counts["label_sources"])),
+        ("rationales by", _tally(counts["rationale_sources"])),
+        ("rationales that argue for another answer than the label, left out", f"{counts['opposing_rationales']:,}"),
+        ("rows that repeat the content of another", f"{counts['repeated_content']:,}"),
+        ("contents that occur with both answers", f"{counts['contradicting_content']:,}"),
+    ]
+    left_out = [
+        (f"`{reason}`", LEFT_OUT_IN_WORDS[LeftOut(reason)], f"{n:,}") for reason, n in counts["left_out"].items()
+    ]
+    parts = [
+        f"## Contents: `{name}`",
+        _table(("", ""), rows),
+        f"Settings: {', '.join(f'{key} {json.dumps(value)}' for key, value in sorted(settings.items()))}. "
+        "Pairs that share a prompt, a prompt group or a response of 40 characters or more are on the same side of the "
+        "split.",
+        "### Left out",
+        _table(("reason", "meaning", "pairs"), left_out) if left_out else "No pair was left out.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _collection(project: Project, report: Mapping[str, Any]) -> str:
+    criteria = [criterion.name for criterion in Criterion.objects.filter(project=project)]
+    votes = report["agreement"]["votes_by_origin"]
+    meanings = {
+        "live": "given here by people who signed in; which response stood first was drawn per person and stored",
+        "recorded": "imported with the pairs; how they were collected is for their source to say",
+        "simulated": "made by a program that errs at a stated rate; no human being gave them",
+    }
+    rows = [(origin, f"{n:,}", meanings[origin]) for origin, n in votes.items()]
+    people = report["people"]["people"]
+    parts = [
+        "## How it was collected",
+        f"Each rater chose between two responses (a, b, tie, both bad, cannot judge). Criteria: "
+        f"{', '.join(map(escape, criteria)) or 'none'}. {len(people):,} people answered; they appear under pseudonyms "
+        "(HMAC-SHA256 with a key of the project, the seed and the installation).",
+        _table(("people's answers", "number", "meaning"), rows) if rows else "No person has answered yet.",
+    ]
+    if project.guidelines.strip():
+        quoted = "\n".join(f"> {line}".rstrip() for line in project.guidelines.strip().splitlines())
+        parts += ["Guidelines the people had:", quoted]
+    return "\n\n".join(parts)
+
+
+def _judges(report: Mapping[str, Any]) -> str:
+    if not report["judges"]:
+        return "## Judges\n\nNo judge has labelled pairs."
+    rows = [
+        (
+            escape(judge["judge"]),
+            str(judge["version"]),
+            judge["kind"],
+            escape(judge["protocol"]),
+            f"`{judge['prompt_hash'][:16]}`" if judge["prompt_hash"] else "not known",
+        )
+        for judge in report["judges"]
+    ]
+    head = ("judge", "version", "kind", "protocol", "hash of its prompt")
+    return f"## Judges\n\n{_table(head, rows)}\n\n`report.json` holds each judge's card."
+
+
+def _routing(report: Mapping[str, Any]) -> str:
+    routing = report["routing"]
+    if not routing["plans"]:
+        return "## Routing\n\nNo plan was applied: nobody chose which pairs people answer."
+    rows = [
+        (
+            plan["plan"],
+            f"{plan['budget_kind']} {plan['budget_value']}",
+            f"{plan['audit_share']:.0%}",
+            plan["predictor_kind"],
+            escape(plan["judge"]["name"]),
+            _tally(plan["counts"]),
+        )
+        for plan in routing["plans"]
+    ]
+    head = ("plan", "budget", "audit slice", "predictor", "judge", "pairs")
+    return (
+        f"## Routing\n\n{_table(head, rows)}\n\nThe audit slice is drawn at random, so every pair of a plan has a "
+        "`selection_prob`; the other pairs for people are those where the judge is most likely wrong."
+    )
+
+
+def _agreement(report: Mapping[str, Any]) -> str:
+    agreement = report["agreement"]
+    people = agreement["people"]
+    rows = [
+        ("people with each other, three ways", *_figure(people["three_way"])),
+        ("people with each other, where both decide", *_figure(people["two_way"])),
+        ("Krippendorff's alpha (nominal)", *_figure(people["alpha"], share=False)),
+        ("Gwet's AC1", *_figure(people["ac1"], share=False)),
+    ]
+    for judge in agreement["judges"]:
+        name = f"{escape(judge['judge'])} · {escape(judge['protocol'])} with people's consensus, three ways"
+        rows.append((name, *_figure(judge["three_way"])))
+    plan = agreement["plan_judge"]
+    if "estimate" in plan:
+        value = f"{plan['estimate']:.1%}", f"{plan['low']:.1%} to {plan['high']:.1%}", f"{plan['answers']:,}"
+        rows.append((f"{escape(plan['judge'])} over all pairs of {plan['plan']}, weighted (AIPW)", *value))
+    elif "judge" in plan:
+        rows.append((f"{escape(plan['judge'])} over all pairs of {plan['plan']}", plan["note"], "", ""))
+    return "## Agreement\n\n" + _table(("", "value", "95 % interval", "n"), rows)
+
+
+def _consistency(report: Mapping[str, Any]) -> str:
+    found = report["consistency"]
+    named = [(f"people: {escape(one['criterion'])}", one) for one in found["people"]]
+    named += [
+        (f"{escape(one['judge'])}: {escape(one['rankings'])} / {escape(one['ratings'])}", one)
+        for one in found["judges"]
+    ]
+    if not named:
+        return "## Ratings against choices\n\nNobody gave both ratings and choices."
+    rows = [
+        (
+            name,
+            _figure(one["inconsistency"])[0],
+            _figure(one["contradiction"])[0],
+            _figure(one["chance_inconsistency"])[0],
+            _figure(one["kappa"], share=False)[0],
+            f"{one['n']:,}",
+        )
+        for name, one in named
+    ]
+    head = ("", "inconsistent", "contradicting, where both decide", "by chance", "kappa", "n")
+    return "## Ratings against choices\n\n" + _table(head, rows)
+
+
+def _columns(name: str) -> str:
+    rows = [(f"`{column.name}`", column.kind, column.meaning) for column in PROFILES[name].columns]
+    return f"## Columns: `{name}`\n\n" + _table(("column", "type", "meaning"), rows)
+
+
+def _figure(figure: Mapping[str, Any], *, share: bool = True) -> tuple[str, str, str]:
+    """Return a figure's value, interval and n as text, or why it has none."""
+
+    def text(value: float) -> str:
+        return f"{PERCENT * value:.1f} %" if share else f"{value:.3f}"
+
+    if figure["value"] is None:
+        return figure["too_few"], "", f"{figure['n']:,}"
+    interval = "" if figure["low"] is None else f"{text(figure['low'])} to {text(figure['high'])}"
+    return text(figure["value"]), interval, f"{figure['n']:,}"
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items()) or "none"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line ends and control characters."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def escape(text: str) -> str:
+    """Return a text of somebody else's as one line of Markdown that means only itself."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in one_line(text))
+
+
+def to_yaml(value: Any, indent: int = 0) -> str:
+    """Return lists, objects and scalars as block YAML. Scalars are written as JSON, which YAML reads alike."""
+    pad = "  " * indent
+    lines = []
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            nested = isinstance(part, Mapping | list) and part
+            lines.append(f"{pad}{key}:\n{to_yaml(part, indent + 1)}" if nested else f"{pad}{key}: {_scalar(part)}\n")
+    else:
+        for part in value:
+            nested = isinstance(part, Mapping | list) and part
+            # The dash stands in the indent of the first line below it.
+            inner = to_yaml(part, indent + 1).removeprefix(f"{pad}  ") if nested else f"{_scalar(part)}\n"
+            lines.append(f"{pad}- {inner}")
+    return "".join(lines)
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,80 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotation.commanding import ProjectCommand
+from exports.models import Snapshot
+from exports.profiles import PROFILES
+from exports.profiles.columns import LEFT_OUT_IN_WORDS, LeftOut
+from exports.settings import FORMATS, TIE_RULES
+from exports.snapshotting import take_snapshot
+
+TRAINING = """To train on it with TRL:
+  from datasets import load_dataset
+  from trl import DPOConfig, DPOTrainer
+  data = load_dataset({folder!r})
+  DPOTrainer("your/model", args=DPOConfig(output_dir="out"), train_dataset=data["train"]).train()"""
+
+
+class Command(ProjectCommand):
+    help = "Write a project's labels as a dataset that a trainer loads untouched, with a card and a report."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--profile", action="append", choices=sorted(PROFILES), help="what the rows are for (default: dpo)"
+        )
+        parser.add_argument("--out", required=True, type=Path, help="a folder that does not exist yet")
+        parser.add_argument("--format", choices=FORMATS, default="both")
+        parser.add_argument("--seed", type=int, default=0, help="of the split, the pseudonyms and the intervals")
+        parser.add_argument("--test-share", type=float, default=0.1, help="share of prompt groups kept for testing")
+        parser.add_argument(
+            "--min-agreement", type=float, default=0.0, help="leave out rows on which fewer of the people agree"
+        )
+        parser.add_argument(
+            "--tie-rule", choices=TIE_RULES, default="drop", help="leave ties out, or write each twice with prob 0.5"
+        )
+        parser.add_argument("--without-simulated", action="store_true", help="leave out what simulated people labelled")
+
+    def run(self, **options: Any) -> dict[str, Any]:
+        out = options["out"]
+        if not out.name:
+            raise CommandError(f"--out takes the path of a folder to make, not {str(out)!r}.")
+        snapshot = take_snapshot(
+            self.project(options["slug"]),
+            profiles=tuple(options["profile"] or ["dpo"]),
+            out=out,
+            format=options["format"],
+            seed=options["seed"],
+            test_share=options["test_share"],
+            tie_rule=options["tie_rule"],
+            min_agreement=options["min_agreement"],
+            include_simulated=not options["without_simulated"],
+            progress=lambda stage: self.stderr.write(f"{stage} ..."),
+        )
+        self._tell(snapshot)
+        return {
+            "snapshot": str(snapshot.id),
+            "number": snapshot.number,
+            "folder": snapshot.folder,
+            "content_hash": snapshot.content_hash,
+            "files": snapshot.files,
+            "counts": snapshot.counts,
+        }
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        self.stdout.write(f"Snapshot {snapshot.number} of {snapshot.project} in {snapshot.folder}")
+        for file in snapshot.files:
+            rows = f"{file['rows']:>9,} rows" if file["rows"] else " " * 14
+            self.stdout.write(f"  {rows} {file['bytes']:>12,} bytes  {file['path']}")
+        for name, counts in snapshot.counts["profiles"].items():
+            self.stdout.write(f"{name}: {counts['rows']:,} rows of {snapshot.counts['pairs']:,} pairs")
+            for reason, n in counts["left_out"].items():
+                self.stdout.write(f"  left out {n:>7,}  {LEFT_OUT_IN_WORDS[LeftOut(reason)]}")
+            if counts["annotator_origins"].get("simulated"):
+                self.stdout.write(
+                    f"  {counts['annotator_origins']['simulated']:,} rows rest on answers of simulated people"
+                )
+        self.stdout.write(TRAINING.format(folder=snapshot.folder))
+        self.stdout.write(f'Load it: datasets.load_dataset("{snapshot.folder}")')

@@ -1,0 +1,287 @@
+"""A project's reports: how far people and judges agree, with others and with themselves, and what it cost.
+
+Every figure comes with its n; where there is too little data it says so and has no value. `docs/reports.md` explains
+each number. Reports are plain JSON values: no NaN, no database ids.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from django.db.models import Count, Q, Sum
+
+from annotation.aggregating import vote_frame
+from annotation.agreeing import (
+    LEAST_LABELS,
+    SIDE_OF,
+    Figure,
+    agreement,
+    cluster_bootstrap,
+    consistency,
+    too_few,
+)
+from annotation.models import Origin, Pair, Preference, Project
+from annotation.models.pairs import content_hash
+from exports.contrasting import contrast_judges, contrast_people
+from exports.reading import plan_names
+from judges.auditing import JudgeCard, judge_cards
+from judges.models import JudgeVersion, Verdict, VerdictState
+from routing.estimating import judge_accuracy
+from routing.models import Label, Plan, PlanState
+
+# Enough to compare, few enough that sums in another order give the same figure.
+DIGITS = 6
+
+
+Cards = Mapping[Any, JudgeCard]
+
+
+def agreement_report(project: Project, *, cards: Cards | None = None) -> dict[str, Any]:
+    """Return how far people agree with each other, and every judge with people's consensus.
+
+    A judge's shares are over the pairs that people happened to answer; where the router chose those, they are the
+    doubtful ones, so `plan_judge` weighs each answer by the probability that it was asked for (AIPW). `cards` are
+    `judge_cards(project)`, for a caller that has them.
+    """
+    votes = vote_frame(project)
+    return _report(
+        {
+            "pairs": Pair.objects.in_project(project).count(),
+            "pairs_with_votes": int(votes["pair_id"].nunique()),
+            "votes_by_origin": _by_origin(votes),
+            "people": agreement(votes, seed=project.seed).as_dict(),
+            "judges": [
+                {
+                    **_named(version),
+                    "labelled_pairs": card.n_pairs,
+                    "three_way": card.preference_three_way.as_dict(),
+                    "two_way": card.preference_two_way.as_dict(),
+                }
+                for version, card in _by_version(project, cards)
+            ],
+            "plan_judge": _plan_judge(project),
+        }
+    )
+
+
+def consistency_report(project: Project) -> dict[str, Any]:
+    """Return how far choices contradict ratings: within one person by criterion, and within one judge by protocol."""
+    people = contrast_people(project)
+    return _report(
+        {
+            "people": [
+                {
+                    "criterion": name,
+                    **consistency(of["rating_side"], of["ranking"], of["group"], seed=project.seed).as_dict(),
+                }
+                for name, of in people.groupby("criterion", sort=True)
+            ],
+            "judges": [
+                {
+                    "judge": one.judge,
+                    "ratings": one.ratings,
+                    "rankings": one.rankings,
+                    **consistency(
+                        one.frame["rating_side"], one.frame["ranking"], one.frame["group"], seed=project.seed
+                    ).as_dict(),
+                }
+                for one in contrast_judges(project)
+            ],
+        }
+    )
+
+
+def judges_report(project: Project, *, cards: Cards | None = None) -> dict[str, Any]:
+    """Return the card of every judge version: position bias, flips, ties, agreement, cost, and whether to trust it."""
+    return _report({"judges": [_card(version, card) for version, card in _by_version(project, cards)]})
+
+
+def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return each person's answers, time and agreement with the others who answered the same pairs.
+
+    `name_of` turns a rater's name into what the report calls them; an export passes pseudonyms.
+    """
+    votes = vote_frame(project)
+    people = [
+        {
+            "person": name_of(str(name)),
+            "origin": mine["origin"].iloc[0],
+            "answers": len(mine),
+            "unsure": int((mine["choice"] == "unsure").sum()),
+            "with_seconds": int(mine["seconds"].notna().sum()),
+            "median_seconds": mine["seconds"].median(),
+            "total_seconds": mine["seconds"].sum(min_count=1),
+            "agreement_with_others": _agreement_with_others(mine, project.seed).as_dict(),
+        }
+        for name, mine in _with_others(votes).groupby("rater", sort=True)
+    ]
+    return _report({"votes": len(votes), "people": sorted(people, key=lambda person: person["person"])})
+
+
+def spending_report(project: Project) -> dict[str, Any]:
+    """Return what judges and people cost, in US dollars. Calls whose cost is not known are counted, not guessed.
+
+    Only answers given here by people are paid: recorded ones were paid elsewhere, if at all, and simulated ones are
+    nobody's work.
+    """
+    versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
+    answered = Q(verdicts__state=VerdictState.DONE)
+    costs = versions.annotate(
+        answered=Count("verdicts", filter=answered),
+        unknown=Count("verdicts", filter=answered & Q(verdicts__cost_usd__isnull=True)),
+        spent=Sum("verdicts__cost_usd"),
+        asked_tokens=Sum("verdicts__prompt_tokens"),
+        written_tokens=Sum("verdicts__completion_tokens"),
+    ).order_by("judge__name", "number")
+    models_usd = Verdict.objects.filter(version__judge__project=project).aggregate(usd=Sum("cost_usd"))["usd"]
+    answers = _answers_by_origin(project)
+    return _report(
+        {
+            "models": {
+                "usd": models_usd or Decimal(0),
+                "budget_usd": project.models_budget_usd,
+                "judges": [
+                    {
+                        "judge": version.judge.name,
+                        "version": version.number,
+                        "answered_calls": version.answered,
+                        "calls_of_unknown_cost": version.unknown,
+                        "usd": version.spent or Decimal(0),
+                        "prompt_tokens": version.asked_tokens,
+                        "completion_tokens": version.written_tokens,
+                    }
+                    for version in costs
+                ],
+            },
+            "people": {
+                "usd": answers.get(Origin.LIVE, 0) * project.pay_per_answer_usd,
+                "budget_usd": project.people_budget_usd,
+                "pay_per_answer_usd": project.pay_per_answer_usd,
+                "answers": answers,
+            },
+        }
+    )
+
+
+def routing_report(project: Project) -> dict[str, Any]:
+    """Return the applied plans in order, the latest draft if there is one, and where labels come from."""
+    names = plan_names(project)
+    plans = Plan.objects.filter(project=project).order_by("applied_at", "created_at")
+    applied = [plan for plan in plans if plan.state == PlanState.APPLIED]
+    drafts = [plan for plan in plans if plan.state == PlanState.DRAFT]
+    labels = Label.objects.filter(pair__project=project)
+    return _report(
+        {
+            "pairs": Pair.objects.in_project(project).count(),
+            "labels": dict(labels.exclude(choice="").values_list("source").annotate(n=Count("id")).order_by("source")),
+            "contested": labels.filter(choice="").count(),
+            "plans": [_describe_plan(plan, names[str(plan.pk)]) for plan in applied],
+            "draft": _describe_plan(drafts[-1], "draft") if drafts else None,
+        }
+    )
+
+
+REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
+    "agreement": agreement_report,
+    "consistency": consistency_report,
+    "judges": judges_report,
+    "people": people_report,
+    "routing": routing_report,
+    "spending": spending_report,
+}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: NaN and infinities are null, floats have six digits, money is a string."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return round(value, DIGITS) if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return format(value.normalize() + 0, "f")
+    if value is None or isinstance(value, str | int):
+        return value
+    raise TypeError(f"{type(value).__name__} is no value of a report")
+
+
+def _report(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items()}
+
+
+def _by_origin(votes: pd.DataFrame) -> dict[str, int]:
+    return {str(origin): int(n) for origin, n in votes["origin"].value_counts().sort_index().items()}
+
+
+def _answers_by_origin(project: Project) -> dict[str, int]:
+    answers = Preference.objects.counted().of_people().filter(pair__project=project)
+    return dict(answers.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin"))
+
+
+def _by_version(project: Project, cards: Cards | None) -> list[tuple[JudgeVersion, JudgeCard]]:
+    known = judge_cards(project) if cards is None else cards
+    versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
+    return [(version, known[version.pk]) for version in versions.order_by("judge__name", "number")]
+
+
+def _named(version: JudgeVersion) -> dict[str, Any]:
+    return {
+        "judge": version.judge.name,
+        "kind": version.judge.kind,
+        "protocol": version.protocol,
+        "version": version.number,
+        "prompt_hash": content_hash(version.prompt_template) if version.prompt_template else "",
+    }
+
+
+def _card(version: JudgeVersion, card: JudgeCard) -> dict[str, Any]:
+    figures = {name: value for name, value in card.as_dict().items() if name != "version_id"}
+    return {**figures, **_named(version)}
+
+
+def _plan_judge(project: Project) -> dict[str, Any]:
+    plan = Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at").first()
+    if plan is None:
+        return {"note": "no plan was applied yet"}
+    return {"plan": plan_names(project)[str(plan.pk)], "judge": plan.figures["judge"]["name"], **judge_accuracy(plan)}
+
+
+def _with_others(votes: pd.DataFrame) -> pd.DataFrame:
+    """Add to each vote how many others decided the pair (`others`) and how many of them chose the same (`same`)."""
+    side = votes["choice"].map(SIDE_OF)
+    decided = votes.assign(side=side)[side.notna()]
+    in_pair = decided.groupby("pair_id")["side"].transform("size")
+    on_side = decided.groupby(["pair_id", "side"])["side"].transform("size")
+    return votes.assign(others=(in_pair - 1).astype(float), same=(on_side - 1).astype(float))
+
+
+def _agreement_with_others(mine: pd.DataFrame, seed: int) -> Figure:
+    compared = mine[mine["others"] > 0]
+    n = int(compared["others"].sum())
+    if n < LEAST_LABELS:
+        return too_few(n, LEAST_LABELS, "answers of others on the same pairs")
+    interval = cluster_bootstrap(
+        compared[["same", "others"]], compared["group"], lambda sums: sums["same"] / sums["others"], seed=seed
+    )
+    return Figure(float(compared["same"].sum() / n), n, interval)
+
+
+def _describe_plan(plan: Plan, name: str) -> dict[str, Any]:
+    figures = {key: value for key, value in plan.figures.items() if key != "judge"}
+    judge = {key: value for key, value in plan.figures["judge"].items() if key != "version_id"}
+    return {
+        "plan": name,
+        "budget_kind": plan.budget_kind,
+        "budget_value": plan.budget_value,
+        "audit_share": plan.audit_share,
+        "seed": plan.seed,
+        "predictor_kind": plan.predictor_kind,
+        "judge": judge,
+        **figures,
+    }

@@ -1,0 +1,18 @@
+"""Celery tasks of exports: each takes ids and calls one function."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from exports import snapshotting
+
+
+@shared_task(name="exports.tasks.write_snapshot")
+def write_snapshot(snapshot_id: str) -> None:
+    """Write a queued snapshot."""
+    snapshotting.write_snapshot(snapshot_id)
+
+
+@shared_task(name="exports.tasks.send_waiting_snapshots")
+def send_waiting_snapshots() -> int:
+    """Send the snapshots again whose message or worker was lost."""
+    return snapshotting.send_waiting_snapshots(now=timezone.now())

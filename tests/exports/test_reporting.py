@@ -1,0 +1,225 @@
+import gzip
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from annotation.agreeing import LEAST_LABELS
+from annotation.creating import create_project
+from annotation.importing import OnError, import_pairs
+from annotation.models import Criterion, Origin, Preference, Project, Rater, Rating
+from exports.contrasting import contrast_people
+from exports.reporting import REPORTS, agreement_report, consistency_report, people_report, plain, spending_report
+from judges.models import JudgeKind, JudgeVersion, Verdict, VerdictState
+from tests.builders import make_pair, make_person, make_preference, make_project
+from tests.services import SHARED_DATA
+
+Cast = Callable[..., list[Preference]]
+MakeJudge = Callable[..., JudgeVersion]
+
+SIDES = ("a", "b", "tie")
+
+
+def read_shared(name: str) -> list[dict[str, Any]]:
+    with gzip.open(SHARED_DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def imported(name: str) -> Project:
+    project = create_project(slug=name.replace("_", "-"))
+    import_pairs(project, SHARED_DATA / f"{name}.jsonl.gz", on_error=OnError.SKIP)
+    return project
+
+
+def sign(a: float, b: float) -> str:
+    return "a" if a > b else "b" if b > a else "tie"
+
+
+def expected_consistency(cases: list[tuple[str, str]]) -> dict[str, float]:
+    """Count ratings against rankings with nothing but the definitions."""
+    n, cells = len(cases), Counter(cases)
+    rated, ranked = Counter(r for r, _ in cases), Counter(k for _, k in cases)
+    same = sum(cells[side, side] for side in SIDES) / n
+    chance = sum(rated[side] * ranked[side] for side in SIDES) / n**2
+    decisive = [(r, k) for r, k in cases if "tie" not in (r, k)]
+    return {
+        "inconsistency": 1 - same,
+        "contradiction": sum(r != k for r, k in decisive) / len(decisive),
+        "chance_inconsistency": 1 - chance,
+        "kappa": (same - chance) / (1 - chance),
+        "rating_ties": rated["tie"] / n,
+        "ranking_ties": ranked["tie"] / n,
+    }
+
+
+def check(report: dict[str, Any], cases: list[tuple[str, str]]) -> None:
+    assert report["n"] == len(cases)
+    for name, value in expected_consistency(cases).items():
+        assert report[name]["value"] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.shared_data
+@pytest.mark.django_db
+def test_judge_that_rated_and_ranked_alone_contradicts_itself_as_counted_by_hand() -> None:
+    cases = []
+    for item in read_shared("sparse_feedback_ai_only"):
+        by_protocol = {entry["protocol"]: entry for entry in item["judges"]}
+        rated = by_protocol.get("separate 1-7 ratings")
+        if rated and item["response_a"] != item["response_b"]:
+            ranked = by_protocol["pairwise ranking"]["choice"]
+            cases.append((sign(rated["score_a"], rated["score_b"]), ranked))
+    (one,) = consistency_report(imported("sparse_feedback_ai_only"))["judges"]
+    assert (one["judge"], len(cases)) == ("gpt-3.5-turbo", 115)
+    check(one, cases)
+
+
+@pytest.mark.shared_data
+@pytest.mark.django_db
+def test_judge_asked_in_both_orders_ranks_a_tie_where_the_orders_differ() -> None:
+    cases = []
+    for item in read_shared("vicuna80_dev"):
+        choices, scores = [], []
+        for entry in item["judges"]:
+            if entry["model"] == "gpt-4" and entry["protocol"] == "pairwise three-way":
+                choices.append(entry["choice"])
+            if entry["model"] == "gpt-4" and entry["protocol"] == "joint 1-10 scores":
+                scores.append((entry["score_a"], entry["score_b"]))
+        if choices and scores:
+            a, b = (sum(side) / len(scores) for side in zip(*scores, strict=True))
+            cases.append((sign(a, b), choices[0] if len(set(choices)) == 1 else "tie"))
+    project = imported("vicuna80_dev")
+    (one,) = consistency_report(project)["judges"]
+    assert (one["judge"], one["n"]) == ("gpt-4", 446)
+    check(one, cases)
+
+
+@pytest.mark.shared_data
+@pytest.mark.django_db
+def test_people_contradict_their_own_ratings_as_counted_by_hand() -> None:
+    cases: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for item in read_shared("squality"):
+        for person in item["human"]:
+            choices = {"overall": person["choice"], **person["criteria"]}
+            for criterion, (a, b) in person["ratings"].items():
+                if criterion in choices:
+                    cases[criterion].append((sign(a, b), choices[criterion]))
+    report = {one["criterion"]: one for one in consistency_report(imported("squality"))["people"]}
+    assert set(report) == set(cases) == {"overall", "correctness", "coverage"}
+    for criterion, counted in cases.items():
+        check(report[criterion], counted)
+    assert report["overall"]["inconsistency"]["value"] == pytest.approx(17 / 900, abs=1e-6)
+
+
+@pytest.mark.shared_data
+@pytest.mark.django_db
+def test_experts_who_passed_tests_agree_with_their_own_choice_by_test() -> None:
+    report = consistency_report(imported("ttcw_creativity"))
+    assert len(report["people"]) == 14
+    assert {(one["n"], one["inconsistency"]["value"]) for one in report["people"]} == {(108, 0.0)}
+    assert report["judges"] == []
+
+
+@pytest.mark.shared_data
+@pytest.mark.django_db
+def test_agreement_of_people_and_of_a_judge_is_as_counted_by_hand() -> None:
+    same = couples = right = answered = 0
+    for item in read_shared("pandalm_dev"):
+        choices = [person["choice"] for person in item["human"]]
+        couples += len(choices) * (len(choices) - 1) // 2
+        same += sum(one == other for one, other in combinations(choices, 2))
+        (top, n), *rest = Counter(choices).most_common()
+        for entry in item["judges"]:
+            if entry["model"] == "pandalm-7b" and not (rest and rest[0][1] == n):
+                answered += 1
+                right += entry["choice"] == top
+    report = agreement_report(imported("pandalm_dev"))
+    three_way = report["people"]["three_way"]
+    assert (three_way["n"], three_way["value"]) == (couples, pytest.approx(same / couples, abs=1e-6))
+    assert three_way["low"] < three_way["value"] < three_way["high"]
+    judge = next(one for one in report["judges"] if one["judge"] == "pandalm-7b")["three_way"]
+    assert (judge["n"], judge["value"]) == (answered, pytest.approx(right / answered, abs=1e-6))
+    assert report["plan_judge"] == {"note": "no plan was applied yet"}
+    assert report["votes_by_origin"] == {"recorded": 2283}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", sorted(REPORTS))
+def test_report_of_an_empty_project_says_too_little_and_holds_no_nan(name: str) -> None:
+    report = REPORTS[name](make_project(with_people=False))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+@pytest.mark.django_db
+def test_too_few_labels_give_a_sentence_and_no_number(project: Project, vote: Cast) -> None:
+    vote(make_pair(project), "a", "a")
+    three_way = agreement_report(project)["people"]["three_way"]
+    assert three_way["value"] is None
+    assert three_way["too_few"] == f"too few couples of answers (1 of {LEAST_LABELS})"
+
+
+def test_persons_agreement_counts_others_on_the_same_pairs_only(project: Project, vote: Cast) -> None:
+    for _ in range(10):
+        vote(make_pair(project), "a", "a", "b")
+    vote(make_pair(project), "unsure", "a", "a")
+    report = people_report(project, name_of=str.upper)
+    people = {person["person"]: person for person in report["people"]}
+    assert set(people) == {"BEN", "CYD", "RECORDED-DORA"}
+    assert people["BEN"]["agreement_with_others"]["value"] == 0.5
+    assert people["BEN"]["agreement_with_others"]["n"] == 20
+    assert (people["BEN"]["answers"], people["BEN"]["unsure"]) == (11, 1)
+    # Ten pairs against ben and cyd, and the last one with cyd alone.
+    assert people["RECORDED-DORA"]["agreement_with_others"]["value"] == pytest.approx(1 / 21, abs=1e-6)
+
+
+def test_ratings_of_one_person_never_meet_the_choice_of_another(project: Project) -> None:
+    pair = make_pair(project)
+    criterion, _ = Criterion.objects.get_or_create(project=project, name="overall")
+    ben, cyd = make_person(project, "ben"), make_person(project, "cyd")
+    for response, value in ((pair.response_a, 5), (pair.response_b, 2)):
+        Rating.objects.create(rater=ben, response=response, criterion=criterion, pair=pair, value=value)
+    make_preference(pair, cyd, "b")
+    assert len(contrast_people(project)) == 0
+    make_preference(pair, ben, "b")
+    assert contrast_people(project)[["criterion", "rating_side", "ranking"]].to_numpy().tolist() == [
+        ["overall", "a", "b"]
+    ]
+
+
+def test_spending_counts_unknown_costs_and_pays_only_answers_given_here(
+    project: Project, vote: Cast, make_judge: MakeJudge
+) -> None:
+    version = make_judge(project, "gpt", kind=JudgeKind.OPENAI)
+    pair = make_pair(project)
+    for order, cost in (("ab", "0.0025"), ("ba", None)):
+        Verdict.objects.create(
+            version=version,
+            pair=pair,
+            order=order,
+            state=VerdictState.DONE,
+            choice="a",
+            cost_usd=cost,
+            prompt_tokens=10,
+        )
+    vote(pair, "a", "a", "a")
+    simulated = Rater.objects.create(project=project, kind="person", origin=Origin.SIMULATED, name="sim")
+    make_preference(pair, simulated, "a")
+    report = spending_report(project)
+    assert report["models"]["usd"] == "0.0025"
+    (judge,) = report["models"]["judges"]
+    assert (judge["answered_calls"], judge["calls_of_unknown_cost"], judge["prompt_tokens"]) == (2, 1, 20)
+    assert report["people"]["answers"] == {"live": 2, "recorded": 1, "simulated": 1}
+    assert report["people"]["usd"] == "0.6"
+
+
+def test_report_values_are_plain_json() -> None:
+    import decimal
+
+    import numpy as np
+
+    value = plain({"a": float("nan"), "b": (np.float64(0.1234567), np.int64(3)), "c": decimal.Decimal("1.500000")})
+    assert value == {"a": None, "b": [0.123457, 3], "c": "1.5"}
+    with pytest.raises(TypeError, match="object is no value of a report"):
+        plain(object())

@@ -1,0 +1,86 @@
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from exports.splitting import SplitKeys, find_components, split_pairs
+
+LONG = "A response of forty characters and a few more."
+
+
+def keys(group: str, prompt: str = "", *responses: str) -> SplitKeys:
+    return SplitKeys(group, prompt or f"prompt of {group}", responses)
+
+
+def test_pairs_of_one_group_are_on_one_side() -> None:
+    pairs = [keys(f"group-{number % 20}", f"prompt-{number}") for number in range(400)]
+    sides = split_pairs(pairs, test_share=0.3, seed=0)
+    for number in range(20):
+        assert len(set(sides[number::20])) == 1
+    assert set(sides) == {"train", "test"}
+
+
+def test_same_prompt_in_two_groups_ties_them() -> None:
+    assert find_components([keys("one", "same"), keys("two", "other"), keys("three", "same")]) == [0, 1, 0]
+
+
+def test_shared_long_response_ties_pairs_and_a_short_one_does_not() -> None:
+    assert len(LONG) >= 40
+    long = [keys("one", "", LONG, "x"), keys("two", "", "y", LONG)]
+    short = [keys("one", "", "Yes.", ""), keys("two", "", "Yes.", "")]
+    assert find_components(long) == [0, 0]
+    assert find_components(short) == [0, 1]
+
+
+def test_ties_reach_through_a_third_pair() -> None:
+    pairs = [keys("one", "p", "a"), keys("two", "q", LONG), keys("one", "r", LONG), keys("two", "s", "b")]
+    assert find_components(pairs) == [0, 0, 0, 0]
+
+
+def test_pair_added_to_a_known_group_moves_no_other_pair() -> None:
+    pairs = [keys(f"group-{number}") for number in range(200)]
+    before = split_pairs(pairs, test_share=0.2, seed=3)
+    after = split_pairs([keys("group-7", "a new prompt"), *pairs], test_share=0.2, seed=3)
+    assert after[1:] == before
+    assert after[0] == before[7]
+
+
+def test_share_of_groups_in_test_is_what_was_asked_for() -> None:
+    pairs = [keys(f"group-{number}") for number in range(5000)]
+    share = split_pairs(pairs, test_share=0.1, seed=0).count("test") / len(pairs)
+    assert 0.085 < share < 0.115
+
+
+def test_no_pair_is_tested_at_share_zero_and_every_pair_at_share_one() -> None:
+    pairs = [keys(f"group-{number}") for number in range(50)]
+    assert set(split_pairs(pairs, test_share=0.0, seed=0)) == {"train"}
+    assert set(split_pairs(pairs, test_share=1.0, seed=0)) == {"test"}
+
+
+def test_another_seed_makes_another_split() -> None:
+    pairs = [keys(f"group-{number}") for number in range(100)]
+    assert split_pairs(pairs, test_share=0.5, seed=0) != split_pairs(pairs, test_share=0.5, seed=1)
+
+
+small = st.integers(0, 12)
+
+
+@given(st.lists(st.tuples(small, small, small, small), max_size=40), st.integers(0, 1000))
+def test_nothing_shared_crosses_the_split(drawn: Any, seed: int) -> None:
+    pairs = [
+        SplitKeys(f"g{group}", f"p{prompt}", tuple(f"{LONG} {number}" for number in responses))
+        for group, prompt, *responses in drawn
+    ]
+    sides = split_pairs(pairs, test_share=0.5, seed=seed)
+    for one, side in zip(pairs, sides, strict=True):
+        for other, other_side in zip(pairs, sides, strict=True):
+            if one.group == other.group or one.prompt == other.prompt or set(one.responses) & set(other.responses):
+                assert side == other_side
+
+
+@given(st.permutations(range(12)), st.integers(0, 100))
+def test_order_of_the_pairs_does_not_matter(order: Any, seed: int) -> None:
+    pairs = [keys(f"group-{number // 2}", "shared" if number in (3, 8) else "") for number in range(12)]
+    sides = split_pairs(pairs, test_share=0.4, seed=seed)
+    shuffled = split_pairs([pairs[number] for number in order], test_share=0.4, seed=seed)
+    assert shuffled == [sides[number] for number in order]
