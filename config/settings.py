@@ -134,7 +134,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign_in"
 
 # --- Broker: a wake-up only; the database is the queue of record -----------------------------------------------------
-BROKER_URL = _required("BROKER_URL") if PRODUCTION else env.str("BROKER_URL", "filesystem://")
+BROKER_URL = _required("BROKER_URL") if PRODUCTION else env.str("BROKER_URL", "filesystem://localhost")
 BROKER_DIR = VAR_DIR / "broker"
 
 # Which Celery task hears of which fact (annotation.models.OutboxEvent.topic).

@@ -1,0 +1,197 @@
+"""Define judges. Any change of what is asked, of whom or how makes a new version; the same content is the same one."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from annotation.models import Project, Rater, RaterKind
+from annotation.models.pairs import content_hash
+from judges.errors import JudgeError
+from judges.local import MODEL_NAME, require_local_judge
+from judges.models import Judge, JudgeKind, JudgeVersion
+from judges.prompting import layout_hash, system_message
+from judges.questions import Protocol
+
+DEFAULT_MAX_TOKENS = 1024
+# The letter as a JSON object, with the white space that some servers put in.
+LETTER_MAX_TOKENS = 24
+SAMPLING_NAMES = {"max_tokens", "temperature", "top_p", "seed", "reasoning_effort"}
+RULES = {JudgeKind.LENGTH, JudgeKind.LEARNED}
+
+
+class _Content(NamedTuple):
+    """Everything of a version that changes its answers."""
+
+    kind: str
+    base_url: str = ""
+    model: str = ""
+    protocol: str = ""
+    prompt_template: str = ""
+    layout: str = ""
+    sampling: Mapping[str, Any] = {}
+    fitted: Mapping[str, Any] = {}
+
+
+def add_judge(
+    project: Project,
+    name: str,
+    *,
+    kind: str,
+    base_url: str = "",
+    model: str = "",
+    protocol: str = Protocol.PAIRWISE,
+    sampling: Mapping[str, Any] | None = None,
+    price_input_usd_per_million: Decimal | None = None,
+    price_output_usd_per_million: Decimal | None = None,
+) -> JudgeVersion:
+    """Return the judge's version with this content, made if there is none yet.
+
+    The project's guidelines and criteria are frozen into it: adding the judge again after they changed makes a new
+    version. A learned judge is fitted now. Prices are not content: giving others updates them on the version. Raises
+    `JudgeError` naming what is wrong with the definition.
+    """
+    name = name.strip()
+    if not name or len(name) > 100:
+        raise JudgeError("A judge needs a name of 1 to 100 characters.")
+    content = _content(project, kind, base_url=base_url, model=model, protocol=protocol, sampling=dict(sampling or {}))
+    prices = _prices(kind, price_input_usd_per_million, price_output_usd_per_million)
+    with transaction.atomic():
+        return _version(project, name, content, prices)
+
+
+def check_address(base_url: str) -> str:
+    """Return a model server's address in its normal form. Raises `JudgeError` for one that must not be asked.
+
+    Asked when a judge is added and again before it is used: the operator may have narrowed the list since.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise JudgeError("The judge's address is no URL. Example: https://api.openai.com/v1") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise JudgeError("The judge's address must start with http:// or https://, as in https://api.openai.com/v1")
+    if parts.username is not None or parts.password is not None:
+        raise JudgeError(
+            "The judge's address holds a name or password. Keys belong into TIEBREAK_JUDGE_KEYS, by host; "
+            "nothing of them is stored."
+        )
+    if parts.query or parts.fragment:
+        raise JudgeError("The judge's address must end with its path: no '?' and no '#'.")
+    if host not in settings.JUDGE_HOSTS:
+        raise JudgeError(
+            f"The host {host} is not among those a judge may be asked at ({', '.join(settings.JUDGE_HOSTS)}). "
+            "The operator adds it to TIEBREAK_JUDGE_HOSTS."
+        )
+    if parts.scheme == "http" and key_of(base_url) and not _is_loopback(host):
+        raise JudgeError(f"{host} has a key, which must not travel unencrypted. Use https://.")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def key_of(base_url: str) -> str:
+    """Return the key that belongs to an address's host (`host:port` first, then `host`), or ''."""
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").lower()
+    keys: Mapping[str, str] = settings.JUDGE_KEYS
+    return keys.get(f"{host}:{parts.port}", "") or keys.get(host, "")
+
+
+def _content(
+    project: Project, kind: str, *, base_url: str, model: str, protocol: str, sampling: dict[str, Any]
+) -> _Content:
+    if kind == JudgeKind.LENGTH:
+        return _Content(kind)
+    if kind == JudgeKind.LEARNED:
+        # Only this kind pays for the import of the fitting code.
+        from judges.rules import fit_learned
+
+        return _Content(kind, fitted=fit_learned(project))
+    if unknown := set(sampling) - SAMPLING_NAMES:
+        raise JudgeError(f"Unknown sampling settings: {', '.join(sorted(unknown))}. Known: {_listed(SAMPLING_NAMES)}.")
+    if kind == JudgeKind.LOCAL:
+        require_local_judge()
+        protocol, base_url, model = Protocol.LETTER, "", MODEL_NAME
+        sampling.setdefault("temperature", 0)
+    elif kind == JudgeKind.OPENAI:
+        if not base_url.strip() or not model.strip():
+            raise JudgeError("A judge behind a server needs its address and model: --base-url and --model.")
+        if protocol not in Protocol.values:
+            raise JudgeError(f"Unknown protocol {protocol!r}. Known: {_listed(Protocol.values)}.")
+        base_url, model = check_address(base_url), model.strip()
+    else:
+        raise JudgeError(f"A judge of kind {kind!r} cannot be added. Kinds: openai, local, length, learned.")
+    limit = sampling.setdefault(
+        "max_tokens", DEFAULT_MAX_TOKENS if protocol == Protocol.PAIRWISE else LETTER_MAX_TOKENS
+    )
+    if not isinstance(limit, int) or not 1 <= limit <= 100_000:
+        raise JudgeError(f"max_tokens is {limit!r}; it takes a whole number from 1 to 100000.")
+    return _Content(
+        kind,
+        base_url=base_url,
+        model=model,
+        protocol=str(protocol),
+        prompt_template=system_message(project, protocol),
+        layout=layout_hash(protocol),
+        sampling=sampling,
+    )
+
+
+def _prices(kind: str, given_in: Decimal | None, given_out: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
+    if kind in {*RULES, JudgeKind.LOCAL}:
+        return Decimal(0), Decimal(0)
+    for price in (given_in, given_out):
+        if price is not None and not (price.is_finite() and 0 <= price < 100_000):
+            raise JudgeError(f"A price is {price}; it takes US dollars per million tokens, from 0 to 100000.")
+    if (given_in is None) != (given_out is None):
+        raise JudgeError("Give both prices, of input and of output, or none.")
+    return given_in, given_out
+
+
+def _version(
+    project: Project, name: str, content: _Content, prices: tuple[Decimal | None, Decimal | None]
+) -> JudgeVersion:
+    """Caller holds a transaction; the judge's row is locked so that two callers cannot make the same number."""
+    judge, _ = Judge.objects.get_or_create(project=project, name=name, defaults={"kind": content.kind})
+    judge = Judge.objects.select_for_update().get(pk=judge.pk)
+    if judge.kind != content.kind:
+        raise JudgeError(f"There is a judge {name!r} of kind {judge.kind} in {project.slug}. Choose another name.")
+    digest = content_hash(content._asdict())
+    version = judge.versions.filter(content_hash=digest).first()
+    if version:
+        if prices != (None, None):
+            version.price_input_usd_per_million, version.price_output_usd_per_million = prices
+            version.save(update_fields=["price_input_usd_per_million", "price_output_usd_per_million"])
+        return version
+    number = (judge.versions.aggregate(last=Max("number"))["last"] or 0) + 1
+    rater_name = f"{name} v{number}"
+    if Rater.objects.filter(project=project, kind=RaterKind.JUDGE, name=rater_name).exists():
+        raise JudgeError(f"Another judge in {project.slug} answers as {rater_name!r}. Choose another name.")
+    return JudgeVersion.objects.create(
+        judge=judge,
+        rater=Rater.objects.create(project=project, kind=RaterKind.JUDGE, name=rater_name),
+        number=number,
+        protocol=content.protocol or content.kind,
+        model=content.model,
+        base_url=content.base_url,
+        prompt_template=content.prompt_template,
+        sampling=dict(content.sampling),
+        fitted=dict(content.fitted),
+        asks_both_orders=content.kind not in RULES,
+        price_input_usd_per_million=prices[0],
+        price_output_usd_per_million=prices[1],
+        content_hash=digest,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(names))

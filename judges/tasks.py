@@ -1,0 +1,28 @@
+"""Celery's doors to the runs: ids in, one function called. The rows are the state, so every task may run twice."""
+
+import uuid
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_shutting_down
+from django.utils import timezone
+
+from judges import running, working
+
+
+@shared_task(name="judges.tasks.judge_chunk")
+def judge_chunk(run_id: str, verdict_ids: list[str]) -> None:
+    """Answer the waiting ones of some verdicts of a run."""
+    running.judge_chunk(uuid.UUID(run_id), [uuid.UUID(verdict_id) for verdict_id in verdict_ids])
+
+
+@shared_task(name="judges.tasks.sweep_runs")
+def sweep_runs() -> None:
+    """Put back what dead workers held and send again what lost messages spoke for."""
+    running.sweep(now=timezone.now())
+
+
+@worker_shutting_down.connect
+def begin_nothing_new(**_kwargs: Any) -> None:
+    """Let a stopping worker finish the questions it has asked, and begin no others."""
+    working.stopping.set()

@@ -1,0 +1,114 @@
+"""Verdicts and judges' preferences as frames."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotation.importing import import_pairs
+from annotation.models import Pair, Preference, Project
+from judges.frames import PREFERENCE_COLUMNS, VERDICT_COLUMNS, judge_preference_frame, verdict_frame
+from judges.models import JudgeVersion, Verdict, VerdictState
+from tests.builders import make_preference, make_project
+
+pytestmark = pytest.mark.django_db
+
+
+def make_judged(tmp_path: Path, n: int = 3) -> Project:
+    project = make_project()
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {
+            "id": f"p{number}",
+            "prompt": f"Question {number}?",
+            "response_a": "Yes.",
+            "response_b": "No.",
+            "meta": {"group": f"g{number % 2}"},
+            "judges": [
+                {
+                    "model": "jo",
+                    "protocol": "x",
+                    "choice": "a",
+                    "swapped": False,
+                    "score_a": 8,
+                    "rationale": "Because.",
+                },
+                {"model": "jo", "protocol": "x", "choice": "tie", "swapped": True, "prob_a": 0.4},
+                {"model": "kim", "protocol": "y", "choice": "b", "swapped": None},
+            ],
+        }
+        for number in range(n)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    assert not import_pairs(project, path).refused
+    return project
+
+
+def test_verdict_frame_has_a_row_a_verdict_with_string_ids(tmp_path: Path) -> None:
+    project = make_judged(tmp_path)
+    frame = verdict_frame(project)
+    assert tuple(frame.columns) == VERDICT_COLUMNS
+    assert len(frame) == 9
+    pair = Pair.objects.get(external_id="p1")
+    jo = frame[(frame["pair_id"] == str(pair.pk)) & (frame["judge"] == "jo")].set_index("order")
+    version = JudgeVersion.objects.get(judge__name="jo")
+    assert set(jo["version_id"]) == {str(version.pk)}
+    assert set(jo["group"]) == {"g1"}
+    assert jo[["choice", "score_a", "has_rationale"]].to_dict("index")["ab"] == {
+        "choice": "a",
+        "score_a": 8.0,
+        "has_rationale": True,
+    }
+    assert jo[["choice", "prob_a", "has_rationale"]].to_dict("index")["ba"] == {
+        "choice": "tie",
+        "prob_a": 0.4,
+        "has_rationale": False,
+    }
+    assert jo["cost"].isna().all()
+
+
+def test_unanswered_verdicts_are_left_out(tmp_path: Path) -> None:
+    project = make_judged(tmp_path)
+    Verdict.objects.filter(order="ba").update(state=VerdictState.FAILED, choice="", error="No answer.")
+    Verdict.objects.filter(order="ab").update(state=VerdictState.PENDING, choice="")
+    assert verdict_frame(project)["judge"].unique().tolist() == ["kim"]
+
+
+def test_preference_frame_has_a_row_a_pair_and_version(tmp_path: Path) -> None:
+    project = make_judged(tmp_path)
+    frame = judge_preference_frame(project)
+    assert tuple(frame.columns) == PREFERENCE_COLUMNS
+    jo = frame[frame["judge"] == "jo"]
+    assert (len(frame), len(jo)) == (6, 3)
+    assert jo["choice"].tolist() == ["a"] * 3
+    assert jo["prob_a"].tolist() == pytest.approx([0.7] * 3)
+    assert jo["consistent"].tolist() == [False] * 3
+    assert frame.loc[frame["judge"] == "kim", "consistent"].tolist() == [None] * 3
+    assert set(frame["rater_id"]) == {str(one) for one in JudgeVersion.objects.values_list("rater_id", flat=True)}
+
+
+def test_people_replaced_answers_and_criteria_are_no_rows(tmp_path: Path) -> None:
+    project = make_judged(tmp_path, 1)
+    pair = Pair.objects.get()
+    make_preference(pair, "fay", "a")
+    kim = JudgeVersion.objects.get(judge__name="kim").rater
+    Preference.objects.filter(rater=kim).update(is_current=False)
+    assert judge_preference_frame(project)["judge"].tolist() == ["jo"]
+
+
+def test_frames_narrow_to_versions_and_projects(tmp_path: Path) -> None:
+    project = make_judged(tmp_path)
+    kim = JudgeVersion.objects.get(judge__name="kim")
+    assert verdict_frame(project, [kim])["judge"].unique().tolist() == ["kim"]
+    assert judge_preference_frame(project, [kim])["judge"].unique().tolist() == ["kim"]
+    other = make_project("other", with_people=False)
+    assert len(verdict_frame(other)) == 0
+    assert tuple(judge_preference_frame(other).columns) == PREFERENCE_COLUMNS
+
+
+@pytest.mark.parametrize("frame", [verdict_frame, judge_preference_frame])
+def test_a_frame_is_three_queries(tmp_path: Path, django_assert_num_queries: Any, frame: Any) -> None:
+    project = make_judged(tmp_path, 40)
+    with django_assert_num_queries(3):
+        frame(project)
