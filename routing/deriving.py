@@ -1,0 +1,246 @@
+"""What hints that a judge is wrong about a pair: frames in, one frame of signals out; nothing here reads the database.
+
+Every signal is a float or NaN (not known). `SIGNALS` says which way each is expected to point, which is what the
+cold start and the single-signal baselines use, and how a reason is worded.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from judges.averaging import CHOICE_PROB_A
+
+# Judges that get a signal of their own, most covering first; the others count in the shares only.
+NAMED_JUDGES = 6
+DIFFERS = "differs from "
+
+
+class Signal(NamedTuple):
+    """A signal: +1 where a higher value is expected to mean "wrong more often", -1 for the reverse, and its words.
+
+    `monotone` binds LightGBM to the expected direction. `words(value, judge)` is a clause a manager can read.
+    """
+
+    direction: int
+    monotone: bool
+    words: Callable[[float, str], str]
+
+
+def _either(yes: str, no: str) -> Callable[[float, str], str]:
+    return lambda value, judge: (yes if value >= 0.5 else no).format(judge=judge)
+
+
+def _says(text: str) -> Callable[[float, str], str]:
+    return lambda value, judge: text.format(judge=judge, value=value)
+
+
+SIGNALS: dict[str, Signal] = {
+    "flipped": Signal(
+        1,
+        True,
+        _either("{judge} changed its answer when the order was swapped", "{judge} kept its answer in both orders"),
+    ),
+    "asked_both_orders": Signal(-1, False, _either("{judge} saw both orders", "{judge} saw one order only")),
+    "margin": Signal(-1, True, _says("{judge}'s margin is {value:.2f} of 1")),
+    "tie": Signal(1, False, _either("{judge} called it a tie", "{judge} picked a side")),
+    "picked_first": Signal(
+        1, False, _either("{judge} picked the response it saw first", "{judge} did not pick the first response")
+    ),
+    "score_gap": Signal(-1, True, _says("{judge}'s scores are {value:.1f} apart")),
+    "self_disagrees": Signal(
+        1, True, _either("{judge} contradicts itself when asked in another way", "{judge} agrees with itself")
+    ),
+    "others_disagree": Signal(1, True, _says("{value:.0%} of the other judges answer differently from {judge}")),
+    "others_opposed": Signal(1, True, _says("{value:.0%} of the other judges prefer the other response")),
+    "others_flipped": Signal(1, False, _says("{value:.0%} of the other judges changed with the order")),
+    "other_judges": Signal(-1, False, _says("{value:.0f} other judges answered")),
+    "prob_spread": Signal(1, True, _says("the judges' probabilities spread by {value:.2f}")),
+    "jury_margin": Signal(-1, True, _says("all judges together lean {value:.2f} of 1")),
+    "pick_form": Signal(-1, True, _says("{judge} usually prefers the picked model by {value:+.0%}")),
+    "form_gap": Signal(-1, False, _says("the two models usually differ by {value:.0%} with {judge}")),
+    "group_flips": Signal(1, True, _says("{judge} changed {value:.0%} of its other answers on this prompt")),
+    "group_disagreement": Signal(1, True, _says("other judges differ on {value:.0%} of this prompt's other pairs")),
+    "length_gap": Signal(-1, False, _says("the responses' lengths differ by {value:.0%}")),
+    "pick_length": Signal(1, False, _says("the picked response is longer by {value:+.0%}")),
+    "pick_lists": Signal(1, False, _says("the picked response has {value:+.0f} list items")),
+    "words": Signal(1, False, lambda value, judge: f"the responses have {np.expm1(value):,.0f} words together"),
+    "prompt_words": Signal(1, False, lambda value, judge: f"the prompt has {np.expm1(value):,.0f} words"),
+    "turns": Signal(1, False, _says("the prompt has {value:.0f} turns")),
+    "similarity": Signal(1, False, _says("the responses share {value:.0%} of their words")),
+    "has_code": Signal(1, False, _either("there is code", "there is no code")),
+    "has_digits": Signal(1, False, _either("there are numbers", "there are no numbers")),
+    "refusal": Signal(1, False, _either("a response refuses", "no response refuses")),
+    "pick_refuses": Signal(1, False, _says("refusals in the picked minus the other response: {value:+.0f}")),
+    "empty": Signal(-1, False, _either("a response is empty", "no response is empty")),
+    "language_known": Signal(-1, False, _either("the language is known", "the language is not known")),
+}
+
+
+def signal_of(name: str) -> Signal:
+    """Return what is known about a column of `build_signals`. Raises `KeyError` for a name it never makes."""
+    if name.startswith(DIFFERS):
+        other = name.removeprefix(DIFFERS)
+        return Signal(1, True, lambda value, judge: f"{other} differs from {judge} by {value:.2f}")
+    return SIGNALS[name]
+
+
+def build_signals(
+    measures: pd.DataFrame, verdicts: pd.DataFrame, preferences: pd.DataFrame, version_id: str
+) -> pd.DataFrame:
+    """Return the signals about one judge version: a row a pair of `measures`, in its order, a float a signal.
+
+    `measures` comes from `routing.measuring.measure_texts`; `verdicts` and `preferences` from `judges.frames` (columns
+    `pair_id`, `version_id`, `judge`, `choice`, `prob_a`, `score_a`, `score_b`; verdicts also `order`). No human label
+    is read, so a signal can never leak what it is to predict. Signals that are known for no pair are left out.
+    """
+    verdicts, preferences = _answers(verdicts), _answers(preferences)
+    target = preferences[preferences["version_id"] == version_id].drop_duplicates("pair_id").set_index("pair_id")
+    prob_a = target["p"].reindex(measures.index)
+    choice = target["choice"].replace({"both_bad": "tie"}).reindex(measures.index)
+    name = str(target["judge"].iloc[0]) if len(target) else ""
+    orders = _orders(verdicts)
+    signals = _own_signals(measures.index, orders, verdicts, preferences, version_id, name, choice, prob_a)
+    signals.update(_jury_signals(measures.index, orders, preferences, name, choice, prob_a))
+    signals.update(_form_signals(measures, prob_a))
+    for history, of in (("group_flips", "flipped"), ("group_disagreement", "others_disagree")):
+        signals[history] = _mean_of_others(signals[of], measures["group"])
+    signals.update(_text_signals(measures, prob_a))
+    frame = pd.DataFrame(signals, index=measures.index).astype(float)
+    return frame.loc[:, frame.notna().any()]
+
+
+def _answers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that decide, with `p`: the stated P(a is better), or the choice as 1, 0.5 or 0 without one."""
+    frame = frame[frame["choice"].isin(list(CHOICE_PROB_A))]
+    return frame.assign(p=frame["prob_a"].astype(float).fillna(frame["choice"].map(CHOICE_PROB_A).astype(float)))
+
+
+def _orders(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a version and pair: `both` orders asked, `flipped` between them (NaN without both)."""
+    seen = verdicts[verdicts["order"].isin(["ab", "ba"])].drop_duplicates(["version_id", "pair_id", "order"])
+    choices = seen.pivot(index=["version_id", "pair_id"], columns="order", values="choice")
+    choices = choices.reindex(columns=["ab", "ba"])
+    both = choices["ab"].notna() & choices["ba"].notna()
+    flipped = (choices["ab"] != choices["ba"]).astype(float).where(both)
+    return pd.DataFrame({"both": both.astype(float), "flipped": flipped})
+
+
+def _own_signals(
+    pairs: pd.Index,
+    orders: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    preferences: pd.DataFrame,
+    version_id: str,
+    name: str,
+    choice: pd.Series,
+    prob_a: pd.Series,
+) -> dict[str, pd.Series]:
+    mine = verdicts[verdicts["version_id"] == version_id]
+    known = version_id in orders.index.get_level_values(0)
+    own = orders.loc[version_id].reindex(pairs) if known else pd.DataFrame(index=pairs, columns=["both", "flipped"])
+    first = mine[mine["order"].isin(["ab", "ba"])]
+    picked_first = (first["order"].map({"ab": "a", "ba": "b"}) == first["choice"]).groupby(first["pair_id"]).mean()
+    scored = verdicts[verdicts["judge"] == name]
+    gaps = (scored["score_a"].astype(float) - scored["score_b"].astype(float)).abs()
+    mine_too = preferences[(preferences["judge"] == name) & (preferences["version_id"] != version_id)]
+    differs = (mine_too["choice"].replace({"both_bad": "tie"}) != mine_too["pair_id"].map(choice)).astype(float)
+    return {
+        "flipped": own["flipped"].astype(float),
+        "asked_both_orders": own["both"].astype(float).fillna(0.0).where(choice.notna()),
+        "margin": (prob_a - 0.5).abs() * 2,
+        "tie": choice.eq("tie").astype(float).where(choice.notna()),
+        "picked_first": picked_first.reindex(pairs).where(own["both"].astype(float) != 1.0),
+        "score_gap": gaps.groupby(scored["pair_id"]).mean().reindex(pairs),
+        "self_disagrees": differs.groupby(mine_too["pair_id"]).mean().reindex(pairs).where(choice.notna()),
+    }
+
+
+def _jury_signals(
+    pairs: pd.Index,
+    orders: pd.DataFrame,
+    preferences: pd.DataFrame,
+    name: str,
+    choice: pd.Series,
+    prob_a: pd.Series,
+) -> dict[str, pd.Series]:
+    """Return what the other judges say; each judge counts once, however many versions or protocols it has."""
+    others = preferences[(preferences["judge"] != name) & preferences["pair_id"].isin(choice.dropna().index)]
+    mine, mine_p = others["pair_id"].map(choice), others["pair_id"].map(prob_a).astype(float)
+    others = others.assign(
+        differs=(others["choice"].replace({"both_bad": "tie"}) != mine).astype(float),
+        opposed=((others["p"] - 0.5) * (mine_p - 0.5) < 0).astype(float),
+        flipped=orders["flipped"]
+        .reindex(pd.MultiIndex.from_frame(others[["version_id", "pair_id"]]))
+        .to_numpy(dtype=float),
+    )
+    votes = others.groupby(["pair_id", "judge"], sort=True)[["p", "differs", "opposed", "flipped"]].mean()
+    a_pair = votes.groupby("pair_id")
+    counts, total, squares = a_pair["p"].count(), a_pair["p"].sum(), (votes["p"] ** 2).groupby("pair_id").sum()
+    n = counts.reindex(pairs) + 1
+    mean = (total.reindex(pairs) + prob_a) / n
+    variance = ((squares.reindex(pairs) + prob_a**2) / n - mean**2).clip(lower=0.0)
+    signals: dict[str, pd.Series] = {
+        "others_disagree": a_pair["differs"].mean().reindex(pairs),
+        "others_opposed": a_pair["opposed"].mean().reindex(pairs),
+        "others_flipped": a_pair["flipped"].mean().reindex(pairs),
+        "other_judges": counts.reindex(pairs).fillna(0.0).astype(float).where(choice.notna()),
+        "prob_spread": variance**0.5,
+        "jury_margin": (mean - 0.5).abs() * 2,
+    }
+    coverage = votes.groupby("judge").size()
+    if len(coverage) > 1:
+        named = sorted(coverage.index, key=lambda judge: (-coverage[judge], judge))[:NAMED_JUDGES]
+        for judge in named:
+            signals[f"{DIFFERS}{judge}"] = (votes["p"].xs(judge, level="judge").reindex(pairs) - prob_a).abs()
+    return signals
+
+
+def _form_signals(measures: pd.DataFrame, prob_a: pd.Series) -> dict[str, pd.Series]:
+    """Return whether the pick goes against the judge's own record of the two models, this pair left out.
+
+    Form is the mean of P(better) over a model's other pairs; no human label is read.
+    """
+    judged = prob_a.notna() & (measures["model_a"] != "") & (measures["model_b"] != "")
+    wins = pd.concat([prob_a[judged], 1 - prob_a[judged]])
+    models = pd.concat([measures.loc[judged, "model_a"], measures.loc[judged, "model_b"]])
+    total, count = wins.groupby(models.to_numpy()).sum(), wins.groupby(models.to_numpy()).count()
+
+    def form(side: str, own: pd.Series) -> pd.Series:
+        games = measures[side].map(count).astype(float) - 1
+        return ((measures[side].map(total).astype(float) - own) / games.where(games > 0)).where(judged)
+
+    gap = form("model_a", prob_a) - form("model_b", 1 - prob_a)
+    # Of two responses by one model neither has the better record.
+    gap = gap.mask(judged & (measures["model_a"] == measures["model_b"]), 0.0)
+    return {"pick_form": gap * np.sign(prob_a - 0.5), "form_gap": gap.abs()}
+
+
+def _mean_of_others(values: pd.Series, groups: pd.Series) -> pd.Series:
+    """Return for each pair the mean of its group's other pairs, NaN where no other pair has a value."""
+    own = values.fillna(0.0)
+    total, count = own.groupby(groups).transform("sum"), values.groupby(groups).transform("count")
+    rest = count - values.notna().astype(int)
+    return (total - own) / rest.where(rest > 0)
+
+
+def _text_signals(measures: pd.DataFrame, prob_a: pd.Series) -> dict[str, pd.Series]:
+    side = np.sign(prob_a - 0.5)
+    words = (measures["words_a"] + measures["words_b"]).astype(float)
+    gap = (measures["words_a"] - measures["words_b"]) / words.where(words > 0, 1.0)
+    return {
+        "length_gap": gap.abs(),
+        "pick_length": gap * side,
+        "pick_lists": (measures["list_items_a"] - measures["list_items_b"]) * side,
+        "words": np.log1p(words),
+        "prompt_words": np.log1p(measures["prompt_words"].astype(float)),
+        "turns": measures["turns"].astype(float),
+        "similarity": measures["similarity"],
+        "has_code": measures["has_code"],
+        "has_digits": measures["has_digits"],
+        "refusal": measures[["refuses_a", "refuses_b"]].max(axis=1),
+        "pick_refuses": (measures["refuses_a"] - measures["refuses_b"]) * side,
+        "empty": measures["empty"],
+        "language_known": measures["language_known"],
+    }

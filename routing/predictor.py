@@ -1,0 +1,319 @@
+"""P(the judge's label differs from people's consensus): cold, logistic or LightGBM, chosen by cross-validation.
+
+The only module that imports LightGBM, and only inside functions: the import costs 1.4 seconds and 200 MB. It runs on
+one thread: a forked child whose parent trained with OpenMP hangs.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from routing.deriving import signal_of
+from routing.scoring import (
+    Bools,
+    Floats,
+    Strings,
+    auroc,
+    brier,
+    clustered_mean,
+    expected_calibration_error,
+    fit_logistic,
+    fit_platt,
+    grouped_folds,
+    log_losses,
+    logit,
+    sigmoid,
+)
+
+# Fewer cannot carry a calibrated model; the plan then says so and ranks by the cold start.
+LABELS_NEEDED = 100
+WRONG_NEEDED = 20
+GROUPS_NEEDED = 10
+REASONS = 3
+# Signals of the cold start, already in the order of what they are worth.
+COLD_SIGNALS = {"flipped": 2.0, "others_disagree": 2.0, "self_disagrees": 1.0, "margin": 1.0, "prob_spread": 1.0}
+# The ridge of the logistic model, in units of one pair, for columns of standard deviation 1.
+RIDGE = 10.0
+ROUNDS = 120
+
+
+class Comparison(NamedTuple):
+    """How a candidate did on held-out groups."""
+
+    kind: str
+    auroc: float
+    log_loss: float
+    brier: float
+    ece: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted predictor that can be written as JSON and read again without a change in any bit of its answers.
+
+    `state` holds what the kind needs: coefficients, or LightGBM's own text. `slope` and `intercept` calibrate.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    state: dict[str, Any] = field(default_factory=dict)
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def calibrated(self) -> bool:
+        """Say whether `predict` returns probabilities that were fitted to labels."""
+        return self.kind != "cold"
+
+    def predict(self, signals: pd.DataFrame) -> Floats:
+        """Return P(wrong) for each row. The cold start ranks within the frame: give it all pairs at once."""
+        if self.kind == "cold":
+            # A stated map, not a measurement: 5 % for the safest pair to 55 % for the most doubtful.
+            return np.asarray(0.05 + 0.5 * _cold_parts(signals).sum(axis=1).to_numpy())
+        return sigmoid(self.slope * self._raw(signals) + self.intercept)
+
+    def contributions(self, signals: pd.DataFrame) -> pd.DataFrame:
+        """Return what each signal adds to a row's score, in the frame's row order (log-odds; ranks when cold)."""
+        if self.kind == "cold":
+            parts = _cold_parts(signals)
+            return parts - parts.mean()
+        matrix = signals.reindex(columns=list(self.columns))
+        if self.kind == "logistic":
+            parts = _design(matrix, self.state) * np.array(self.state["coefficients"])[:-1]
+            # A signal and the mark that it is missing are one reason.
+            owners = pd.Index([*self.columns, *self.state["missing"]])
+            return pd.DataFrame(parts, index=signals.index, columns=owners).T.groupby(level=0, sort=False).sum().T
+        raw = _booster(self.state["model"]).predict(matrix.to_numpy(), pred_contrib=True, num_threads=1)
+        return pd.DataFrame(raw[:, :-1], index=signals.index, columns=list(self.columns))
+
+    def explain(self, signals: pd.DataFrame, judge: str) -> list[list[str]]:
+        """Return up to three reasons a row, strongest first, that push P(wrong) the way it deviates."""
+        parts = self.contributions(signals)
+        values = signals.reindex(columns=parts.columns).to_numpy(dtype=float)
+        weights = parts.to_numpy(dtype=float)
+        words = [signal_of(name).words for name in parts.columns]
+        toward = weights * np.where(weights.sum(axis=1) >= 0, 1.0, -1.0)[:, None]
+        toward[np.isnan(values)] = 0.0
+        best = np.argsort(-toward, axis=1, kind="stable")[:, :REASONS]
+        return [
+            [words[column](values[row, column], judge) for column in columns if toward[row, column] > 0]
+            for row, columns in enumerate(best)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the predictor as JSON values."""
+        return {
+            "kind": self.kind,
+            "columns": list(self.columns),
+            "state": self.state,
+            "slope": self.slope,
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Predictor":
+        """Return the predictor that `to_json` wrote."""
+        return cls(
+            kind=stored["kind"],
+            columns=tuple(stored["columns"]),
+            state=stored["state"],
+            slope=stored["slope"],
+            intercept=stored["intercept"],
+        )
+
+    def _raw(self, signals: pd.DataFrame) -> Floats:
+        matrix = signals.reindex(columns=list(self.columns))
+        if self.kind == "logistic":
+            coefficients = np.array(self.state["coefficients"])
+            return np.asarray(_design(matrix, self.state) @ coefficients[:-1] + coefficients[-1])
+        raw = _booster(self.state["model"]).predict(matrix.to_numpy(), raw_score=True, num_threads=1)
+        return np.asarray(raw, dtype=float)
+
+
+class Fitted(NamedTuple):
+    """A predictor, how the candidates compared, and P(wrong) of every training row from folds that left it out."""
+
+    predictor: Predictor
+    comparison: list[Comparison]
+    out_of_fold: Floats
+
+
+def cold_predictor(signals: pd.DataFrame) -> Predictor:
+    """Return the predictor for a project without labels: mean percentile rank of the signals that are known."""
+    return Predictor(kind="cold", columns=tuple(name for name in COLD_SIGNALS if name in signals.columns))
+
+
+def shortage(signals: pd.DataFrame, wrong: Bools, groups: Strings) -> str:
+    """Return why these labels cannot carry a predictor, in words with counts; '' when they can."""
+    n, n_wrong, n_groups = len(wrong), int(wrong.sum()), len(set(groups))
+    n_least = min(n_wrong, n - n_wrong)
+    if n < LABELS_NEEDED:
+        return f"too few labels ({n:,} of {LABELS_NEEDED} pairs answered by both)"
+    if n_least < WRONG_NEEDED:
+        return f"too few labels ({n_least:,} of {WRONG_NEEDED} pairs where the judge was wrong, and as many right)"
+    if n_groups < GROUPS_NEEDED:
+        return f"too few labels ({n_groups:,} of {GROUPS_NEEDED} prompt groups)"
+    return "" if signals.shape[1] else "no signal differs between the pairs that both answered"
+
+
+def fit_predictor(
+    signals: pd.DataFrame,
+    wrong: Bools,
+    groups: Strings,
+    *,
+    weights: Floats | None = None,
+    seed: int = 0,
+    folds: int = 5,
+) -> Fitted:
+    """Fit logistic and LightGBM, compare them on held-out prompt groups, and return the one to use, calibrated.
+
+    Logistic, the simpler one, stays unless LightGBM's log loss is lower by more than one standard error of the
+    difference (clustered by group). `signals` is (n, k) with NaN for unknown, `wrong` (n,), `groups` (n,) the prompt
+    groups, `weights` (n,) inverse selection probabilities. The same arguments give the same bits. Caller checked
+    `shortage`.
+    """
+    # Small matrices on many threads mostly wait for each other (measured: 40 times slower on two busy cores), and the
+    # order in which threads add up would show in the last bits.
+    with threadpool_limits(limits=1):
+        return _fit_and_choose(signals, wrong, groups, np.ones(len(wrong)) if weights is None else weights, seed, folds)
+
+
+def _fit_and_choose(
+    signals: pd.DataFrame, wrong: Bools, groups: Strings, weights: Floats, seed: int, folds: int
+) -> Fitted:
+    weights = weights / weights.mean()
+    masks = list(grouped_folds(groups, folds, np.random.default_rng(seed)))
+    held_out = {}
+    for kind in ("logistic", "lightgbm"):
+        raw = np.zeros(len(wrong))
+        for mask in masks:
+            raw[mask] = _fit(kind, signals[~mask], wrong[~mask], weights[~mask], seed)._raw(signals[mask])
+        held_out[kind] = _calibrated_across(sigmoid(raw), wrong, weights, masks)
+    losses = {kind: log_losses(p, wrong) for kind, (p, _) in held_out.items()}
+    gain, error = clustered_mean(weights * (losses["logistic"] - losses["lightgbm"]), groups)
+    kind = "lightgbm" if gain > error else "logistic"
+    p, (slope, intercept) = held_out[kind]
+    final = _fit(kind, signals, wrong, weights, seed)
+    predictor = Predictor(final.kind, final.columns, final.state, slope, intercept)
+    comparison = [_compared(name, held_out[name][0], wrong, weights, name == kind) for name in held_out]
+    comparison.append(_compared("cold", cold_predictor(signals).predict(signals), wrong, weights, chosen=False))
+    return Fitted(predictor, comparison, p)
+
+
+def _calibrated_across(
+    p: Floats, wrong: Bools, weights: Floats, masks: list[Bools]
+) -> tuple[Floats, tuple[float, float]]:
+    """Return held-out probabilities, each calibrated on the other folds, and the calibration of all folds."""
+    calibrated = np.zeros(len(p))
+    for mask in masks:
+        slope, intercept = fit_platt(p[~mask], wrong[~mask], weights[~mask])
+        calibrated[mask] = sigmoid(slope * logit(p[mask]) + intercept)
+    return calibrated, fit_platt(p, wrong, weights)
+
+
+def _compared(kind: str, p: Floats, wrong: Bools, weights: Floats, chosen: bool) -> Comparison:
+    return Comparison(
+        kind=kind,
+        auroc=auroc(p, wrong, weights),
+        log_loss=float(np.average(log_losses(p, wrong), weights=weights)),
+        brier=brier(p, wrong),
+        ece=expected_calibration_error(p, wrong),
+        chosen=chosen,
+    )
+
+
+def _fit(kind: str, signals: pd.DataFrame, wrong: Bools, weights: Floats, seed: int) -> Predictor:
+    columns = tuple(signals.columns)
+    if kind == "logistic":
+        return Predictor(kind, columns, _fit_logistic_state(signals, wrong, weights))
+    return Predictor(kind, columns, {"model": _train_lightgbm(signals, wrong, weights, seed)})
+
+
+def _fit_logistic_state(signals: pd.DataFrame, wrong: Bools, weights: Floats) -> dict[str, Any]:
+    """Impute the median with a mark where anything is missing, standardise, and fit with a ridge."""
+    matrix = signals.to_numpy(dtype=float)
+    unknown = np.isnan(matrix)
+    # A fold may hold no value of a column at all; its median is then any number, since every row is marked.
+    medians = np.array([np.median(column[~gone]) if not gone.all() else 0.0 for column, gone in _columns(matrix)])
+    state: dict[str, Any] = {
+        "medians": medians.tolist(),
+        "missing": [name for name, gone in zip(signals.columns, unknown.T, strict=True) if gone.any()],
+        "means": [],
+        "scales": [],
+    }
+    design = _design(signals, {**state, "means": 0.0, "scales": 1.0})
+    spread = design.std(axis=0)
+    state["means"] = design.mean(axis=0).tolist()
+    state["scales"] = np.where(spread > 1e-9, spread, 1.0).tolist()
+    x = np.column_stack([_design(signals, state), np.ones(len(design))])
+    # The intercept is free: a penalty on it would pull the base rate towards one half.
+    penalty = np.append(np.full(design.shape[1], RIDGE), 0.0)
+    state["coefficients"] = fit_logistic(x, wrong.astype(float), weights, penalty).tolist()
+    return state
+
+
+def _columns(matrix: Floats) -> list[tuple[Floats, Bools]]:
+    return [(column, np.isnan(column)) for column in matrix.T]
+
+
+def _design(signals: pd.DataFrame, state: dict[str, Any]) -> Floats:
+    matrix = signals.to_numpy(dtype=float)
+    unknown = np.isnan(matrix)
+    filled = np.where(unknown, np.array(state["medians"]), matrix)
+    marks = unknown[:, [signals.columns.get_loc(name) for name in state["missing"]]].astype(float)
+    return np.asarray((np.hstack([filled, marks]) - np.array(state["means"])) / np.array(state["scales"]))
+
+
+def _train_lightgbm(signals: pd.DataFrame, wrong: Bools, weights: Floats, seed: int) -> str:
+    import lightgbm  # noqa: TID251 - this is the one module that may
+
+    known = [signal_of(name) for name in signals.columns]
+    settings = {
+        "objective": "binary",
+        "learning_rate": 0.04,
+        # Some hundred labels carry stumps and pairs of splits, not 31 leaves.
+        "num_leaves": 5,
+        "min_data_in_leaf": 20,
+        "lambda_l2": 5.0,
+        "feature_fraction": 0.5,
+        "monotone_constraints": [signal.direction if signal.monotone else 0 for signal in known],
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "seed": seed,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(signals.to_numpy(dtype=float), label=wrong.astype(float), weight=weights, params=settings)
+    return str(lightgbm.train(settings, data, num_boost_round=ROUNDS).model_to_string())
+
+
+def _booster(model: str) -> Any:
+    import lightgbm  # noqa: TID251 - this is the one module that may
+
+    return lightgbm.Booster(model_str=model)
+
+
+def _cold_parts(signals: pd.DataFrame) -> pd.DataFrame:
+    """Return each cold signal's part of a score between 0 and 1: its percentile rank, oriented and weighted.
+
+    A signal that is not known for a pair gives its weight to those that are; a pair without any gets one half.
+    """
+    names = [name for name in COLD_SIGNALS if name in signals.columns]
+    if not names:
+        return pd.DataFrame({"margin": 0.5}, index=signals.index)
+    ranks = pd.DataFrame({name: _percentile(signals[name] * signal_of(name).direction) for name in names})
+    weights = ranks.notna() * pd.Series({name: COLD_SIGNALS[name] for name in names})
+    total = weights.sum(axis=1)
+    parts = (ranks.fillna(0.0) * weights).div(total.where(total > 0, 1.0), axis=0)
+    parts.loc[total == 0, names[0]] = 0.5
+    return parts
+
+
+def _percentile(values: pd.Series) -> pd.Series:
+    """Return ranks scaled to 0..1, ties sharing their mean; one half where all are equal."""
+    known = values.notna().sum()
+    return (values.rank() - 0.5) / max(known, 1)

@@ -1,0 +1,195 @@
+"""Labels: one answer a pair, from people where they answered and from the plan's judge where not, with the reason."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pandas as pd
+from django.db import transaction
+from django.utils import timezone
+
+from annotation.aggregating import consensus, vote_frame
+from annotation.models import Pair, Project
+from annotation.models.pairs import content_hash
+from judges.models import JudgeVersion
+from routing.errors import RoutingError
+from routing.models import Label, LabelSource, Plan, PlanState, Route, RouteSource
+from routing.reading import JudgeAnswer, answers_of
+from routing.trusting import choose_judge, full_name
+
+# Pairs a transaction: enough to be quick, few enough that an answer waits no noticeable time for the locks.
+PAIRS_PER_TRANSACTION = 2000
+# What a new derivation may change in a stored label.
+DERIVED = ("source", "choice", "prob_a", "p_correct", "strength", "n_votes", "agreement", "provenance")
+
+
+class Resolution(NamedTuple):
+    """What the labels of a project are resolved by: the judge that labels (None: no judge does) and why that one."""
+
+    version: JudgeVersion | None
+    chosen_by: str
+
+
+def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = None) -> int:
+    """Make the labels of these pairs (default: all) again and return how many have one now.
+
+    People's counted answers, live and recorded together, go first: their plurality, or an empty choice where the
+    first place is shared. A pair without gets the preference of the judge of the plan applied last; before any plan,
+    that of the default judge if it is trusted. A pair with neither has no label; an adjudicated label is left alone.
+    A label that comes out the same keeps its `resolved_at`. The pairs' rows are locked in batches, so that of two
+    calls the later one sees the answers of both.
+    """
+    wanted = Pair.objects.filter(project=project).order_by("id").values_list("id", flat=True)
+    ids = list(wanted) if pair_ids is None else sorted({UUID(str(pair_id)) for pair_id in pair_ids})
+    resolution: Resolution | None = None
+    resolved = 0
+    for start in range(0, len(ids), PAIRS_PER_TRANSACTION):
+        batch = ids[start : start + PAIRS_PER_TRANSACTION]
+        with transaction.atomic():
+            locked = Pair.objects.select_for_update(no_key=True).filter(project=project, pk__in=batch).order_by("id")
+            mine = list(locked.values_list("id", flat=True))
+            votes = vote_frame(project, mine)
+            people = consensus(votes)
+            if resolution is None and len(people) < len(mine):
+                # Choosing a judge reads the whole project: not for a pair that people answered.
+                resolution = resolving_judge(project)
+            resolved += _resolve_batch(project, mine, votes, people, resolution)
+    return resolved
+
+
+def resolving_judge(project: Project) -> Resolution:
+    """Return the judge whose preferences are labels where people gave none."""
+    plan = Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at").first()
+    if plan is not None:
+        judge = plan.figures["judge"]
+        if not judge["labels"]:
+            return Resolution(None, "plan")
+        return Resolution(JudgeVersion.objects.select_related("judge").get(pk=judge["version_id"]), "plan")
+    try:
+        chosen = choose_judge(project)
+    except RoutingError:
+        # No judge has labelled anything: there is nothing to stand where people gave no answer.
+        return Resolution(None, "default")
+    return Resolution(chosen.version if chosen.labels else None, "default")
+
+
+def p_plurality(n_choice: int, n_votes: int) -> float:
+    """Return P(more than half of all raters would give this answer), seen `n_choice` of `n_votes` giving it.
+
+    The share of raters has a uniform prior, so this is P(Beta(v + 1, n - v + 1) > 1/2), which equals
+    P(Binomial(n + 1, 1/2) <= v): 0.75 for one vote of one, 0.94 for three of three, 0.69 for two of three.
+    """
+    ways: int = sum(math.comb(n_votes + 1, k) for k in range(n_choice + 1))
+    return ways / float(2 ** (n_votes + 1))
+
+
+def _resolve_batch(
+    project: Project, pair_ids: list[UUID], votes: pd.DataFrame, people: pd.DataFrame, resolution: Resolution | None
+) -> int:
+    routes = _last_routes(project, pair_ids)
+    stored = {label.pair_id: label for label in Label.objects.filter(pair_id__in=pair_ids)}
+    unanswered = [pair_id for pair_id in pair_ids if str(pair_id) not in people.index]
+    version = resolution.version if resolution else None
+    answers = answers_of(version, unanswered) if version else {}
+    labels = _human_labels(votes, people, routes)
+    if resolution and version:
+        described = _describe(version, resolution.chosen_by)
+        labels |= {pair: _ai_label(pair, answer, version, described, routes) for pair, answer in answers.items()}
+    adjudicated = {pair for pair, label in stored.items() if label.source == LabelSource.ADJUDICATED}
+    changed = [
+        label
+        for pair, label in labels.items()
+        if pair not in adjudicated and (pair not in stored or _differs(label, stored[pair]))
+    ]
+    Label.objects.bulk_create(
+        changed, update_conflicts=True, unique_fields=["pair"], update_fields=[*DERIVED, "resolved_at"], batch_size=1000
+    )
+    stale = [pair for pair in stored if pair not in labels and pair not in adjudicated]
+    Label.objects.filter(pair_id__in=stale).delete()
+    return len(labels.keys() | adjudicated)
+
+
+def _last_routes(project: Project, pair_ids: list[UUID]) -> dict[UUID, Route]:
+    applied = Route.objects.filter(plan__project=project, plan__state=PlanState.APPLIED, pair_id__in=pair_ids)
+    ordered = applied.select_related("plan").defer("plan__predictor").order_by("plan__applied_at")
+    return {route.pair_id: route for route in ordered}
+
+
+def _human_labels(votes: pd.DataFrame, people: pd.DataFrame, routes: dict[UUID, Route]) -> dict[UUID, Label]:
+    deciding = votes[votes["pair_id"].isin(people.index)]
+    raters = deciding.groupby("pair_id")["rater_id"].agg(list)
+    origins = deciding.groupby(["pair_id", "origin"]).size().unstack(fill_value=0)
+    now = timezone.now()
+    labels = {}
+    for pair, row in people.to_dict("index").items():
+        pair_id, n_votes, choice = UUID(str(pair)), int(row["n_votes"]), str(row["choice"])
+        counts = {str(origin): int(n) for origin, n in origins.loc[str(pair)].items() if n}
+        labels[pair_id] = Label(
+            pair_id=pair_id,
+            source=LabelSource.HUMAN,
+            choice=choice,
+            prob_a=float(row["prob_a"]),
+            p_correct=p_plurality(round(float(row["agreement"]) * n_votes), n_votes) if choice else None,
+            strength=None if math.isnan(row["strength"]) else float(row["strength"]),
+            n_votes=n_votes,
+            agreement=float(row["agreement"]),
+            provenance={
+                "rule": "people_plurality" if choice else "people_contested",
+                "raters": sorted(raters.loc[str(pair)]),
+                "origins": counts,
+                **_routed(routes.get(pair_id)),
+            },
+            resolved_at=now,
+        )
+    return labels
+
+
+def _ai_label(
+    pair_id: UUID, answer: JudgeAnswer, version: JudgeVersion, described: dict[str, Any], routes: dict[UUID, Route]
+) -> Label:
+    route = routes.get(pair_id)
+    same_judge = route is not None and route.plan.figures["judge"]["version_id"] == str(version.pk)
+    p_wrong = route.p_wrong if route is not None and same_judge and route.plan.predictor_kind != "cold" else None
+    return Label(
+        pair_id=pair_id,
+        source=LabelSource.AI,
+        choice=answer.choice,
+        prob_a=answer.prob_a,
+        # The cold start ranks; its numbers are no probabilities, so they are no claim about a label.
+        p_correct=None if p_wrong is None else 1 - p_wrong,
+        strength=answer.strength,
+        n_votes=0,
+        agreement=None,
+        provenance={"rule": "judge", **described, **_routed(route)},
+        resolved_at=timezone.now(),
+    )
+
+
+def _describe(version: JudgeVersion, chosen_by: str) -> dict[str, Any]:
+    return {
+        "judge": full_name(version),
+        "judge_version": version.number,
+        "judge_version_id": str(version.pk),
+        "judge_hash": version.content_hash,
+        "prompt_hash": content_hash(version.prompt_template) if version.prompt_template else None,
+        "judge_chosen_by": chosen_by,
+    }
+
+
+def _routed(route: Route | None) -> dict[str, Any]:
+    """Return what the last applied plan decided about the pair."""
+    if route is None:
+        return {"plan": None}
+    return {
+        "plan": str(route.plan_id),
+        "route": route.source,
+        "audit": route.source == RouteSource.AUDIT,
+        "selection_prob": route.selection_prob,
+        "p_wrong": route.p_wrong,
+        "predictor": route.plan.predictor_kind,
+    }
+
+
+def _differs(label: Label, stored: Label) -> bool:
+    return any(getattr(label, name) != getattr(stored, name) for name in DERIVED)

@@ -1,0 +1,145 @@
+"""Signals about a judge: each from a small case worked out by hand."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from routing.deriving import build_signals, signal_of
+from routing.measuring import PairTexts, measure_texts
+
+COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b"]
+
+
+def verdict(pair: str, judge: str, order: str, choice: str, **values: Any) -> dict[str, Any]:
+    return {"pair_id": pair, "version_id": f"{judge}-v1", "judge": judge, "order": order, "choice": choice, **values}
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows)).reindex(columns=COLUMNS)
+
+
+def measures(*pairs: str, group: str = "g", texts: tuple[str, str] = ("one two", "one three four")) -> pd.DataFrame:
+    def message(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    return measure_texts(
+        PairTexts(
+            pair, group, [{"role": "user", "content": "Why?"}], "en", message(texts[0]), message(texts[1]), "m1", "m2"
+        )
+        for pair in pairs
+    )
+
+
+def test_flip_is_known_only_where_both_orders_were_asked() -> None:
+    verdicts = frame(
+        verdict("p1", "gpt", "ab", "a"),
+        verdict("p1", "gpt", "ba", "b"),
+        verdict("p2", "gpt", "ab", "a"),
+        verdict("p2", "gpt", "ba", "a"),
+        verdict("p3", "gpt", "ab", "b"),
+    )
+    preferences = frame(verdict("p1", "gpt", "", "tie"), verdict("p2", "gpt", "", "a"), verdict("p3", "gpt", "", "b"))
+    signals = build_signals(measures("p1", "p2", "p3"), verdicts, preferences, "gpt-v1")
+    assert signals["flipped"].tolist() == pytest.approx([1.0, 0.0, np.nan], nan_ok=True)
+    assert signals["asked_both_orders"].tolist() == [1.0, 1.0, 0.0]
+    assert signals["tie"].tolist() == [1.0, 0.0, 0.0]
+    # Where one order was asked: it saw a first and picked b.
+    assert signals["picked_first"].tolist() == pytest.approx([np.nan, np.nan, 0.0], nan_ok=True)
+    # The mean flip of the group's other pairs.
+    assert signals["group_flips"].tolist() == pytest.approx([0.0, 1.0, 0.5])
+
+
+def test_margin_is_the_distance_from_a_coin() -> None:
+    preferences = frame(
+        verdict("p1", "gpt", "", "a", prob_a=0.9),
+        verdict("p2", "gpt", "", "tie", prob_a=0.5),
+        verdict("p3", "gpt", "", "b"),
+    )
+    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, "gpt-v1")
+    assert signals["margin"].tolist() == pytest.approx([0.8, 0.0, 1.0])
+
+
+def test_each_other_judge_counts_once_however_many_protocols_it_has() -> None:
+    preferences = frame(
+        verdict("p1", "gpt", "", "a"),
+        verdict("p1", "claude", "", "b"),
+        {**verdict("p1", "claude", "", "b"), "version_id": "claude-v2"},
+        {**verdict("p1", "claude", "", "b"), "version_id": "claude-v3"},
+        verdict("p1", "bard", "", "a"),
+    )
+    signals = build_signals(measures("p1"), frame(), preferences, "gpt-v1").loc["p1"]
+    assert signals["others_disagree"] == pytest.approx(0.5)
+    assert signals["others_opposed"] == pytest.approx(0.5)
+    assert signals["other_judges"] == 2
+    assert signals["differs from claude"] == 1.0
+    assert signals["differs from bard"] == 0.0
+    # P(a) is 1, 0 and 1: mean 2/3, variance 2/9.
+    assert signals["prob_spread"] == pytest.approx((2 / 9) ** 0.5)
+    assert signals["jury_margin"] == pytest.approx(1 / 3)
+
+
+def test_judge_contradicts_itself_when_its_ratings_say_otherwise() -> None:
+    scores = {**verdict("p1", "gpt", "", "b", score_a=3.0, score_b=7.5), "version_id": "gpt-v2"}
+    preferences = frame(verdict("p1", "gpt", "", "a"), scores)
+    signals = build_signals(measures("p1"), frame(scores), preferences, "gpt-v1").loc["p1"]
+    assert signals["self_disagrees"] == 1.0
+    assert signals["score_gap"] == pytest.approx(4.5)
+    assert "others_disagree" not in signals.index
+
+
+def test_picked_models_record_leaves_the_pair_itself_out() -> None:
+    preferences = frame(*(verdict(pair, "gpt", "", choice) for pair, choice in zip("wxyz", "aaab", strict=True)))
+    signals = build_signals(measures(*"wxyz"), frame(), preferences, "gpt-v1")
+    # On z the judge picked m2, which lost its other three games; on w m1 was picked, winner of two of three.
+    assert signals.loc["z", "pick_form"] == pytest.approx(-1.0)
+    assert signals.loc["w", "pick_form"] == pytest.approx(2 / 3 - 1 / 3)
+
+
+def test_text_signals_are_signed_towards_the_pick() -> None:
+    preferences = frame(verdict("p1", "gpt", "", "b"), verdict("p2", "gpt", "", "a"))
+    signals = build_signals(measures("p1", "p2"), frame(), preferences, "gpt-v1")
+    assert signals["pick_length"].tolist() == pytest.approx([0.2, -0.2])
+    assert signals["similarity"].tolist() == pytest.approx([0.25, 0.25])
+
+
+def test_pair_the_judge_did_not_answer_has_no_judge_signal_but_keeps_its_row() -> None:
+    preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p2", "gpt", "", "unsure"))
+    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, "gpt-v1")
+    assert signals.index.tolist() == ["p1", "p2", "p3"]
+    assert signals["margin"].isna().tolist() == [False, True, True]
+    assert signals["words"].notna().all()
+
+
+def test_signals_do_not_depend_on_the_order_of_the_verdicts() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [f"p{number}" for number in range(30)]
+    verdicts = frame(
+        *(
+            verdict(pair, judge, order, str(rng.choice(["a", "b", "tie"])))
+            for pair in pairs
+            for judge in ("gpt", "claude", "bard")
+            for order in ("ab", "ba")
+        )
+    )
+    preferences = verdicts[verdicts["order"] == "ab"]
+    whole = build_signals(measures(*pairs), verdicts, preferences, "gpt-v1")
+    shuffled = build_signals(
+        measures(*pairs), verdicts.sample(frac=1, random_state=1), preferences.sample(frac=1, random_state=2), "gpt-v1"
+    )
+    pd.testing.assert_frame_equal(whole, shuffled[whole.columns])
+
+
+def test_empty_and_refusing_responses_are_measured() -> None:
+    measured = measures("p1", texts=("", "I'm sorry, I cannot help.\n- a\n- b 7")).loc["p1"]
+    assert (measured["empty"], measured["refuses_a"], measured["refuses_b"]) == (1.0, 0.0, 1.0)
+    assert (measured["list_items_b"], measured["has_digits"], measured["similarity"]) == (2, 1.0, 0.0)
+
+
+def test_every_signal_has_words() -> None:
+    preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p1", "claude", "", "b"), verdict("p1", "bard", "", "b"))
+    signals = build_signals(measures("p1"), frame(), preferences, "gpt-v1")
+    for name in signals.columns:
+        assert "{" not in signal_of(name).words(0.3, "gpt")
+    assert signal_of("flipped").words(1.0, "gpt") == "gpt changed its answer when the order was swapped"
