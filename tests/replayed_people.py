@@ -15,16 +15,16 @@ SHOWN = {
 }
 
 
-def replay_answers(project: Project, recorded_name: str, username: str) -> int:
-    """Sign a new annotator in and answer every pair they are given as `recorded_name` did; return how many.
+def replay_answers(project: Project, recorded_names: list[str], username: str) -> int:
+    """Sign a new annotator in, who answers every pair as one of `recorded_names` did; return how many.
 
-    A pair which that person did not answer is passed on.
+    A pair that none of them answered is passed on.
     """
     user = make_user(username)
     Membership.objects.create(project=project, user=user, role=Role.ANNOTATOR)
     recorded = dict(
         Preference.objects.counted()
-        .filter(pair__project=project, rater__name=recorded_name, rater__origin=Origin.RECORDED)
+        .filter(pair__project=project, rater__name__in=recorded_names, rater__origin=Origin.RECORDED)
         .values_list("pair_id", "choice")
     )
     client = Client()

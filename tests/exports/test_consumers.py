@@ -198,11 +198,24 @@ class TestDrawnSnapshots(TestCase):
 
 @pytest.mark.django_db
 @pytest.mark.shared_data
-@pytest.mark.parametrize("name", ["vicuna80_dev", "pandalm_dev"])
-def test_real_pairs_go_from_import_to_trl_exactly(tmp_path: Path, name: str) -> None:
-    project = create_project(slug=name.replace("_", "-"))
+@pytest.mark.parametrize(
+    ("name", "people", "planned"),
+    [
+        ("vicuna80_dev", [["slot1", "aggregated"]], 512),
+        ("pandalm_dev", [["annotator1"], ["annotator2"], ["annotator3"]], 190),
+    ],
+)
+def test_real_pairs_go_from_import_through_people_to_trl_exactly(
+    tmp_path: Path, name: str, people: list[list[str]], planned: int
+) -> None:
+    project = create_project(slug=name.replace("_", "-"), votes_wanted=len(people))
     import_pairs(project, SHARED_DATA / f"{name}.jsonl.gz")
-    apply_plan(draw_plan(project, budget=Budget.parse("25%"), audit_share=0.05, seed=0))
+    assert apply_plan(draw_plan(project, budget=Budget.parse("25%"), audit_share=0.05, seed=0)) == planned
+    for number, recorded_names in enumerate(people):
+        assert replay_answers(project, recorded_names, f"person{number}") == planned
+    live = Preference.objects.counted().filter(pair__project=project, rater__origin=Origin.LIVE)
+    assert live.count() == planned * len(people)
+    assert Task.objects.filter(project=project, state="done", answered=len(people)).count() == planned
     take_snapshot(project, out=tmp_path / "out")
     data = load(tmp_path / "out", tmp_path)
     tokenizer = toy_tokenizer()
