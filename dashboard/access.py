@@ -1,0 +1,45 @@
+"""Who may open a manager's page: loading the project is the permission check."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.views.decorators.cache import never_cache
+
+from annotation.models import Project, User
+
+P = ParamSpec("P")
+
+
+def signed_in(view: Callable[Concatenate[HttpRequest, User, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Give a view the person who asks; somebody who is not signed in goes to the sign-in page first."""
+
+    @wraps(view)
+    @never_cache
+    def wrapped(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        user = request.user
+        if not isinstance(user, User):
+            # A polled fragment cannot show a form: it is told, and the next click signs in.
+            if request.headers.get("HX-Request") == "true":
+                return HttpResponse(status=401)
+            return redirect_to_login(request.get_full_path())
+        return view(request, user, *args, **kwargs)
+
+    return wrapped
+
+
+def managed(view: Callable[Concatenate[HttpRequest, Project, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Give a view the project of its address; what the person does not manage is 404, as if it were not there."""
+
+    @wraps(view)
+    def of_project(
+        request: HttpRequest, user: User, /, slug: str, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponseBase:
+        project = get_object_or_404(Project.objects.managed_by(user), slug=slug)
+        return view(request, project, *args, **kwargs)
+
+    return signed_in(of_project)

@@ -1,0 +1,61 @@
+"""Whether the parts this process needs answer: the database, its tables, the broker."""
+
+import os
+from collections.abc import Callable
+
+from celery import Celery, current_app
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from kombu.exceptions import KombuError
+
+CONNECT_SECONDS = 2
+
+
+def failing_parts() -> list[str]:
+    """Return the names of the parts that do not answer: 'database', 'migrations', 'broker'; an empty list is ready."""
+    return [name for name, works in PARTS.items() if not works()]
+
+
+def database_answers() -> bool:
+    """Say whether the database answers a query."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
+
+
+def migrations_applied() -> bool:
+    """Say whether every table is as this version of the code wants it."""
+    try:
+        executor = MigrationExecutor(connection)
+        return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return False
+
+
+def broker_answers() -> bool:
+    """Say whether the broker takes a connection in two seconds; for one in a folder, whether it can be written."""
+    if settings.BROKER_URL.startswith("filesystem://"):
+        folder = settings.BROKER_DIR / "messages"
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return connects(current_app)
+
+
+def connects(app: Celery) -> bool:
+    """Say whether an application's broker takes a connection within two seconds; one try."""
+    try:
+        with app.connection(connect_timeout=CONNECT_SECONDS) as broker:
+            broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
+    except (OSError, KombuError):
+        return False
+    return True
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "database": database_answers,
+    "migrations": migrations_applied,
+    "broker": broker_answers,
+}

@@ -1,0 +1,65 @@
+"""Reports cost seconds on large projects, so a page keeps them for as long as the data under them are the same."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.core.cache import cache
+from django.db.models import Count, Max
+
+from annotation.models import Pair, Preference, Project, Rating
+from exports.reporting import REPORTS
+from judges.auditing import judge_cards
+from judges.models import JudgeVersion, Verdict
+from routing.models import Label, Plan
+
+Value = TypeVar("Value")
+
+KEPT_SECONDS = 24 * 3600
+
+
+def data_version(project: Project) -> str:
+    """Return a key that changes whenever something a report counts changes; seven queries without rows."""
+    answers = Preference.objects.filter(rater__project=project)
+    seen: list[Any] = [
+        [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd],
+        Pair.objects.filter(project=project).aggregate(Count("id")),
+        answers.aggregate(Count("id"), Max("created_at")),
+        Rating.objects.filter(rater__project=project).aggregate(Count("id")),
+        JudgeVersion.objects.filter(judge__project=project).aggregate(Count("id")),
+        Verdict.objects.filter(version__judge__project=project).aggregate(Count("id"), Max("finished_at")),
+        Label.objects.filter(pair__project=project).aggregate(Count("id"), Max("resolved_at")),
+        Plan.objects.filter(project=project).aggregate(Count("id"), Max("applied_at")),
+    ]
+    return hashlib.sha256(f"{project.pk}{seen}".encode()).hexdigest()[:32]
+
+
+def remembered(key: str, compute: Callable[[], Value]) -> Value:
+    """Return the value kept under a key, or compute and keep it. A key names the data, so nothing is ever stale."""
+    kept: Value | None = cache.get(key)
+    if kept is not None:
+        return kept
+    value = compute()
+    cache.set(key, value, KEPT_SECONDS)
+    return value
+
+
+def report(project: Project, name: str, version: str | None = None) -> dict[str, Any]:
+    """Return one of `exports.reporting.REPORTS`, computed once for each state of the data."""
+    version = version or data_version(project)
+    return remembered(f"report:{name}:{version}", lambda: REPORTS[name](project))
+
+
+def judge_rows(project: Project, version: str | None = None) -> list[dict[str, Any]]:
+    """Return the cards of a project's judge versions by name and number, with `version_id` and `version` to link by."""
+    version = version or data_version(project)
+    return remembered(f"judges:{version}", lambda: _judge_rows(project))
+
+
+def _judge_rows(project: Project) -> list[dict[str, Any]]:
+    versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
+    cards = judge_cards(project)
+    return [
+        {**cards[version.pk].as_dict(), "version_id": str(version.pk), "version": version.number}
+        for version in versions.order_by("judge__name", "number")
+    ]

@@ -1,0 +1,59 @@
+"""Pairs and everything that was said about one."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.views.decorators.http import require_GET
+
+from annotation.models import Choice, Pair, Preference, Project, RaterKind
+from dashboard.access import managed
+from dashboard.listing import STATES, page_of_pairs
+from dashboard.views.showing import show
+from judges.models import Verdict
+from routing.models import Label, PlanState, Route
+
+
+@require_GET
+@managed
+def pairs(request: HttpRequest, project: Project) -> HttpResponse:
+    """List pairs by where they stand; the address holds the filter."""
+    state, choice = request.GET.get("state", ""), request.GET.get("choice", "")
+    text = request.GET.get("id", "").strip().replace("\x00", "")
+    page = page_of_pairs(project, state=state, choice=choice, text=text, after=_uuid(request.GET.get("after", "")))
+    context = {
+        "page": page,
+        "states": [(name, title) for name, (title, _) in STATES.items()],
+        "choices": Choice.choices,
+        "state": state if state in STATES else "",
+        "choice": choice,
+        "text": text,
+        "is_filtered": bool(state or choice or text),
+    }
+    return show(request, project, "pairs.html", "pairs", context)
+
+
+@require_GET
+@managed
+def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
+    """Show a pair with its texts, its label and why, people's answers and judges' verdicts."""
+    found = get_object_or_404(Pair.objects.in_project(project).with_texts(), pk=pair_id)
+    votes = Preference.objects.filter(pair=found, rater__kind=RaterKind.PERSON).select_related("rater", "criterion")
+    verdicts = Verdict.objects.filter(pair=found).select_related("version__judge")
+    routes = Route.objects.filter(pair=found, plan__state=PlanState.APPLIED).select_related("plan")
+    context = {
+        "pair": found,
+        "label": Label.objects.filter(pair=found).first(),
+        "votes": votes.order_by("created_at", "id"),
+        "verdicts": verdicts.order_by("version__judge__name", "version__number", "order"),
+        "routes": routes.order_by("-plan__applied_at"),
+    }
+    return show(request, project, "pair.html", "pairs", context)
+
+
+def _uuid(text: str) -> UUID | None:
+    """Return the id in an address, or None where it is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

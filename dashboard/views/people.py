@@ -1,0 +1,44 @@
+"""Members and what they did; what was spent."""
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.models import Membership, Project, Rater, RaterKind
+from dashboard.access import managed
+from dashboard.forms import MemberForm
+from dashboard.inviting import DashboardError, add_member
+from dashboard.remembering import report
+from dashboard.summarising import money_of
+from dashboard.views.showing import show, status_of
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@managed
+def people(request: HttpRequest, project: Project) -> HttpResponse:
+    """Show members and raters; add a member. A new account's password is in this one answer and nowhere else."""
+    form = MemberForm(request.POST or None)
+    added = None
+    if form.is_valid():
+        try:
+            added = add_member(project, form.cleaned_data["username"], role=form.cleaned_data["role"])
+        except DashboardError as error:
+            form.add_error("username", str(error))
+        else:
+            form = MemberForm()
+    rows = {row["person"]: row for row in report(project, "people")["people"]}
+    raters = Rater.objects.filter(project=project, kind=RaterKind.PERSON).select_related("user").order_by("name")
+    context = {
+        "form": form,
+        "added": added,
+        "members": Membership.objects.filter(project=project).select_related("user").order_by("role", "user__username"),
+        "rows": [(rater, rows.get(rater.name)) for rater in raters],
+    }
+    return show(request, project, "people.html", "people", context, status=status_of(form))
+
+
+@require_GET
+@managed
+def spending(request: HttpRequest, project: Project) -> HttpResponse:
+    """Show what people and judges cost."""
+    context = {"report": report(project, "spending"), "money": money_of(project)}
+    return show(request, project, "spending.html", "spending", context)

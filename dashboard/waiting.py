@@ -1,0 +1,62 @@
+"""Whether work waits that no worker takes up. There is no heartbeat: the age of the oldest waiting row tells."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models.functions import Coalesce, Greatest
+
+from annotation.models import Import, OutboxEvent, Project
+from exports.models import Snapshot, SnapshotState
+from judges.models import JudgeRun, RunState, Verdict, VerdictState
+
+# A worker that lives takes a message in under a second; the sweeper sends a lost one again every 30.
+PATIENCE = timedelta(seconds=60)
+
+
+class WaitingWork(NamedTuple):
+    """Work that should have begun: what, and since when."""
+
+    what: str
+    since: datetime
+
+
+def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
+    """Return a project's work that has waited longer than a worker would let it, longest first; four queries.
+
+    A judge run waits when questions are open, none is under way and nothing was answered for a while.
+    """
+    before = now - PATIENCE
+    found = [
+        WaitingWork(f"the import of {filename}", created)
+        for filename, created in Import.objects.filter(
+            project=project, state=Import.State.QUEUED, created_at__lt=before
+        ).values_list("filename", "created_at")
+    ]
+    found += [
+        WaitingWork(f"export {number}", created)
+        for number, created in Snapshot.objects.filter(
+            project=project, state=SnapshotState.QUEUED, created_at__lt=before
+        ).values_list("number", "created_at")
+    ]
+    found += [WaitingWork(f"the run of {run}", since) for run, since in _stalled_runs(project, before=before, now=now)]
+    unrung = OutboxEvent.objects.filter(published_at__isnull=True, created_at__lt=before).order_by("created_at")
+    found += [
+        WaitingWork("news of answers (the broker does not take messages)", created)
+        for created in unrung.values_list("created_at", flat=True)[:1]
+    ]
+    return sorted(found, key=lambda work: work.since)
+
+
+def _stalled_runs(project: Project, *, before: datetime, now: datetime) -> list[tuple[str, datetime]]:
+    of_run = Verdict.objects.filter(run=OuterRef("pk"))
+    under_way = of_run.filter(state=VerdictState.CLAIMED, lease_until__gt=now)
+    stalled = (
+        JudgeRun.objects.filter(project=project, state=RunState.RUNNING)
+        .filter(Exists(of_run.filter(state=VerdictState.PENDING)), ~Exists(under_way))
+        .annotate(last=Max("verdicts__finished_at", filter=Q(verdicts__finished_at__isnull=False)))
+        .annotate(since=Greatest("created_at", Coalesce("last", "created_at")))
+        .filter(since__lt=before)
+        .select_related("version__judge")
+    )
+    return [(str(run.version), run.since) for run in stalled]

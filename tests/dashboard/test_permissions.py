@@ -1,0 +1,97 @@
+"""Every address of the manager's pages, asked by everybody."""
+
+import uuid
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from annotation.models import Import, Pair, Project
+from dashboard.urls import urlpatterns
+from exports.models import Snapshot
+from judges.models import JudgeRun, JudgeVersion
+from routing.planning import Budget, draw_plan
+
+OPEN = {"home", "new_project", "livez", "readyz"}
+POST_ONLY = {"set_status", "resolve", "steer_run", "apply_plan"}
+
+
+@pytest.fixture
+def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict[str, str]:
+    """Return every address below a project, each naming a row that exists."""
+    run = JudgeRun.objects.get(version=length)
+    plan = draw_plan(project, budget=Budget.parse("50%"), judge="length")
+    job = Import.objects.create(project=project, filename="x.jsonl", path="x", on_error="refuse")
+    snapshot = Snapshot.objects.create(project=project, number=1, state="done", content_hash="0" * 64)
+    names: dict[str, list[object]] = {
+        "import": [job.pk],
+        "judge": [length.pk],
+        "run": [run.pk],
+        "steer_run": [run.pk, "pause"],
+        "plan": [plan.pk],
+        "apply_plan": [plan.pk],
+        "pair": [pairs[0].pk],
+        "export": [snapshot.pk],
+        "export_file": [snapshot.pk, "README.md"],
+        "chart": ["judges", "light", "wide"],
+    }
+    found = [str(pattern.name) for pattern in urlpatterns]
+    return {name: reverse(name, args=[project.slug, *names.get(name, [])]) for name in found if name not in OPEN}
+
+
+def codes(client: Client, addresses: dict[str, str]) -> dict[str, int]:
+    return {
+        name: (client.post(url, {"status": "paused"}) if name in POST_ONLY else client.get(url)).status_code
+        for name, url in addresses.items()
+    }
+
+
+def test_anonymous_is_sent_to_sign_in_everywhere(client: Client, addresses: dict[str, str]) -> None:
+    for name, url in addresses.items():
+        response = client.post(url) if name in POST_ONLY else client.get(url)
+        assert response.status_code == 302, name
+        assert response["Location"].startswith("/sign-in/"), name
+
+
+@pytest.mark.parametrize("who", ["eve", "ben"])
+def test_a_project_one_does_not_manage_is_not_there(
+    who: str, addresses: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    assert set(codes(request.getfixturevalue(who), addresses).values()) == {404}
+
+
+def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
+    # A chart of judges needs ten answers, and the file was never written: there is nothing to send.
+    absent = {"chart": 404, "export_file": 404}
+    moved = dict.fromkeys([*POST_ONLY, "run"], 302)
+    assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
+
+
+def test_changes_are_refused_by_get(ada: Client, addresses: dict[str, str]) -> None:
+    assert {ada.get(addresses[name]).status_code for name in POST_ONLY} == {405}
+
+
+def test_rows_of_another_project_are_not_found_under_this_one(
+    ada: Client, project: Project, length: JudgeVersion, addresses: dict[str, str]
+) -> None:
+    from tests.builders import make_pair, make_project
+
+    other = make_project("other")
+    strangers = {"pair": [make_pair(other).pk], "plan": [uuid.uuid4()], "import": [uuid.uuid4()]}
+    for name, args in strangers.items():
+        assert ada.get(reverse(name, args=[project.slug, *args])).status_code == 404, name
+    for name in ("judge", "plan", "pair", "export", "import"):
+        assert ada.get(addresses[name].replace("/helpfulness/", "/other/")).status_code == 404, name
+
+
+def test_a_polled_part_says_401_instead_of_a_form(client: Client, addresses: dict[str, str]) -> None:
+    assert client.get(addresses["import"], headers={"HX-Request": "true"}).status_code == 401
+
+
+def test_home_lists_what_is_managed_and_what_is_answered(ada: Client, ben: Client, eve: Client, client: Client) -> None:
+    assert "/projects/helpfulness/" in ada.get("/").text
+    bens = ben.get("/").text
+    assert "/annotate/helpfulness/" in bens
+    assert "/projects/helpfulness/" not in bens
+    assert "Helpfulness study" not in eve.get("/").text
+    assert client.get("/")["Location"].startswith("/sign-in/")
