@@ -84,8 +84,8 @@ def _print_summary(console: Console, report: DemoReport) -> None:
     console.print(f"Labels of {project.slug}: {sources}. The people are simulated.", highlight=False)
     console.print(_judge_table(report))
     console.print(
-        f"Money: models ${report.models_usd:.2f}; people nothing, being simulated: at ${project.pay_per_answer_usd:.2f} "
-        f"an answer their {report.answers} answers would have cost ${report.people_usd:.2f}.",
+        f"Money: models ${report.models_usd:.2f}; people nothing, being simulated: their {report.answers} answers "
+        f"would have cost ${report.people_usd:.2f} at ${project.pay_per_answer_usd:.2f} each.",
         highlight=False,
     )
     console.print(f"Files in {report.snapshot.folder}:", highlight=False)
