@@ -210,20 +210,20 @@ def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list
 def measured_agreement(project: Project) -> dict[str, Any]:
     """Return how often AI labels agree with people, from the newest applied plan whose audit can tell, and its `judge`.
 
-    Only plans of the judge that labels now are asked: a later plan of the same judge does not take an earlier
-    measurement back. Without one it is what the newest plan is short of, or that there is none.
+    The judge is the one that labels now; any plan's audit measures it, for the draw does not depend on the judge.
+    Without one that can tell it is what the newest plan is short of, or that there is none.
     """
-    applied = Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at").defer("predictor")
-    newest: dict[str, Any] = {}
-    for plan in applied:
-        judge = plan.figures["judge"]
-        if newest and judge["version_id"] != newest["version_id"]:
-            continue
-        found = {"judge": judge["name"], "version_id": judge["version_id"], **judge_accuracy(plan)}
-        newest = newest or found
-        if "estimate" in found:
-            return found
-    return newest or {"note": "no audit yet"}
+    applied = list(
+        Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at").defer("predictor")
+    )
+    if not applied:
+        return {"note": "no audit yet"}
+    judge = applied[0].figures["judge"]
+    version = JudgeVersion.objects.get(pk=judge["version_id"])
+    found = [
+        {"judge": judge["name"], "version_id": judge["version_id"], **judge_accuracy(plan, version)} for plan in applied
+    ]
+    return next((measured for measured in found if "estimate" in measured), found[0])
 
 
 def answers_by_day(project: Project) -> list[dict[str, Any]]:

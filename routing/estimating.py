@@ -29,9 +29,10 @@ def estimate_accuracy(expected: Floats, right: Floats, answered: Bools, odds: Fl
     return mean, max(0.0, mean - NORMAL_95 * error), min(1.0, mean + NORMAL_95 * error)
 
 
-def judge_accuracy(plan: Plan) -> dict[str, Any]:
-    """Return how often the plan's judge agrees with people over the pairs the plan was drawn from, without bias.
+def judge_accuracy(plan: Plan, version: JudgeVersion | None = None) -> dict[str, Any]:
+    """Return how often a judge (the plan's own by default) agrees with people over the pairs the plan was drawn from.
 
+    Another judge is measured on the pairs it labelled, by the same draw, so there is no bias either way.
     `{"estimate", "low", "high", "answers", "from"}`, or `{"note": "too few labels (n of 30)"}`. Until every pair asked
     has an answer only the audit slice counts: it is drawn at random and its pairs are served in random order, while
     the router's are served most doubtful first. Contested pairs are left out. Four queries.
@@ -45,13 +46,11 @@ def judge_accuracy(plan: Plan) -> dict[str, Any]:
     votes = vote_frame(plan.project, asked, origins=[Origin.LIVE, Origin.SIMULATED])
     people = consensus(votes)["choice"]
     contested = set(people.index[people == ""])
-    routes = [route for route in routes if str(route[0]) not in contested]
+    own = JudgeVersion.objects.get(pk=plan.figures["judge"]["version_id"])
+    judged = answers_of(version or own, [route[0] for route in routes])
+    routes = [route for route in routes if route[0] in judged and str(route[0]) not in contested]
     ids = [str(route[0]) for route in routes]
-    version = JudgeVersion.objects.get(pk=plan.figures["judge"]["version_id"])
-    judged = answers_of(version, [route[0] for route in routes])
-    choices = pd.Series(
-        [judged[route[0]].choice if route[0] in judged else "" for route in routes], index=ids, dtype=object
-    )
+    choices = pd.Series([judged[route[0]].choice for route in routes], index=ids, dtype=object)
     right = judged_right(choices, people.reindex(ids)).to_numpy(dtype=float)
     sources = np.array([route[1] for route in routes], dtype=object)
     answered = ~np.isnan(right) & (sources != RouteSource.AI)
@@ -62,7 +61,9 @@ def judge_accuracy(plan: Plan) -> dict[str, Any]:
         odds = np.full(len(ids), answered.mean() if len(ids) else 0.0)
     if answered.sum() < ANSWERS_NEEDED or not (odds[answered] > 0).all():
         return {"note": f"too few labels ({int(answered.sum())} of {ANSWERS_NEEDED})"}
-    expected = 1 - np.array([route[2] for route in routes], dtype=float)
+    # P(wrong) was predicted for the plan's own judge; for another its mean is the best guess for every pair.
+    own_expected = 1 - np.array([route[2] for route in routes], dtype=float)
+    expected = own_expected if version in (None, own) else np.full(len(ids), right[answered].mean())
     mean, low, high = estimate_accuracy(expected, right, answered, odds)
     source = "all pairs asked" if complete else "audit slice"
     return {"estimate": mean, "low": low, "high": high, "answers": int(answered.sum()), "from": source}

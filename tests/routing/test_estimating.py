@@ -53,3 +53,23 @@ def test_accuracy_counts_the_audit_slice_until_every_pair_asked_is_answered() ->
     assert last["low"] < 0.5 < last["high"]
     [noted] = {draw_plan(project, budget=Budget.parse("10%"), judge="gpt").figures["judge_accuracy"]["from"]}
     assert noted == "all pairs asked"
+
+
+@pytest.mark.django_db
+def test_audit_drawn_for_one_judge_measures_another_on_the_pairs_it_labelled() -> None:
+    project = make_project()
+    pairs = [make_pair(project) for _ in range(200)]
+    judge_pairs(make_judge(project), pairs, ["a", "b"] * 100)
+    other = make_judge(project, "other")
+    labelled, rest = pairs[:160], pairs[160:]
+    judge_pairs(other, labelled, ["a", "a", "a", "b"] * 40)
+    plan = draw_plan(project, budget=Budget.parse("50%"), judge="gpt", audit_share=0.5)
+    apply_plan(plan)
+    asked = set(plan.routes.exclude(source=RouteSource.AI).values_list("pair_id", flat=True))
+    answered = [pair for pair in pairs if pair.pk in asked]
+    answer_pairs(answered, ["a"] * len(answered), origin=Origin.LIVE)
+    found = judge_accuracy(plan, other)
+    right = [pairs.index(pair) % 4 != 3 for pair in answered if pair not in rest]
+    assert found["answers"] == len(right)
+    assert found["estimate"] == pytest.approx(sum(right) / len(right), abs=1e-9)
+    assert found["low"] < 0.75 < found["high"]
