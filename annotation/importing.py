@@ -4,7 +4,6 @@ A file is read twice. First every row is checked without a lock, so that a bad f
 bad rows are listed; then the rows are written in one transaction.
 """
 
-import logging
 import os
 import uuid
 from collections import Counter
@@ -15,22 +14,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celery import current_app
 from django.conf import settings
 from django.core.files import File
 from django.db import transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from annotation.errors import AnnotationError
 from annotation.mapping import FieldMap, parse_field_map
 from annotation.models import Import, Pair, Project, User
+from annotation.publishing import wake
 from annotation.reading import FORMATS, FileRefused, OpenFile, RawRow, open_file
 from annotation.recognising import read_record
 from annotation.records import Reading, RejectedRow, RowProblem
 from annotation.storing import PairStore, Sifted
 
-BATCH_ROWS = 500
+# A row of completions holds up to 2,016 pairs, and SQLite binds at most 32,766 values in a statement.
+BATCH_PAIRS = 500
 BATCH_BYTES = 8 * 1024**2
 LISTED_ROWS = 1000
 TASK = "annotation.tasks.run_import"
@@ -38,8 +37,6 @@ TASK = "annotation.tasks.run_import"
 STALE = timedelta(minutes=10)
 # The message of a job leaves at once; one that still waits after this may have been lost with its broker.
 LOST = timedelta(minutes=1)
-
-logger = logging.getLogger(__name__)
 
 
 class OnError(StrEnum):
@@ -227,18 +224,19 @@ class _Import:
         self.tally.ratings += counts.ratings
 
     def _batches(self, file: OpenFile) -> Iterator[list[Reading]]:
-        """Yield the good rows in batches bounded in rows and bytes; bad rows go to the tally."""
+        """Yield the good rows in batches bounded in pairs and bytes; bad rows go to the tally."""
         batch: list[Reading] = []
-        size = 0
+        pairs = size = 0
         for raw in file.rows():
             self.tally.rows += 1
             if reading := self._read(raw):
                 batch.append(reading)
+                pairs += len(reading.pairs)
                 size += raw.size
-            if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            if pairs >= BATCH_PAIRS or size >= BATCH_BYTES:
                 yield batch
                 self.progress(self.tally.rows)
-                batch, size = [], 0
+                batch, pairs, size = [], 0, 0
         if batch:
             yield batch
         self.progress(self.tally.rows)
@@ -347,12 +345,7 @@ def _keep(upload: "File[bytes]", path: Path) -> None:
 
 def _send(import_id: uuid.UUID) -> bool:
     """Wake a worker for a job; say whether the broker took the message."""
-    try:
-        current_app.send_task(TASK, args=[str(import_id)], retry=False)
-    except OperationalError as error:
-        logger.warning("import %s waits: the broker does not answer (%s)", import_id, error)
-        return False
-    return True
+    return wake([TASK], {"import_id": str(import_id)})
 
 
 def send_waiting_imports(*, now: datetime) -> int:
@@ -380,6 +373,7 @@ def _is_lost(job: Import, now: datetime) -> bool:
 def run_import(import_id: uuid.UUID | str) -> None:
     """Read the file of a job and keep the report. Idempotent; a bad file ends in a report, not in an exception.
 
+    Any other exception ends the job as failed too, and is raised: nobody waits for a file that breaks its reader.
     A second delivery while the first runs waits for the project's lock, finds every pair there and reports nothing,
     since only the first to end writes the report.
     """
@@ -390,8 +384,14 @@ def run_import(import_id: uuid.UUID | str) -> None:
     path = settings.UPLOAD_DIR / job.path
     with suppress(FileNotFoundError):
         os.utime(path)
-    state, report = _result(job, path)
     running = Import.objects.filter(pk=import_id, state=Import.State.RUNNING)
+    try:
+        state, report = _result(job, path)
+    except Exception as error:
+        said = f"Reading {job.filename} broke off ({type(error).__name__}); the log has the details."
+        running.update(state=Import.State.FAILED, report={"error": said}, finished_at=timezone.now())
+        path.unlink(missing_ok=True)
+        raise
     done = {"state": state, "report": report, "finished_at": timezone.now()}
     if running.update(**done, **({"rows_read": report["rows"]} if "rows" in report else {})):
         path.unlink(missing_ok=True)

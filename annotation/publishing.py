@@ -32,13 +32,27 @@ def ring(event_id: uuid.UUID) -> bool:
     Consumers are idempotent: an event may ring twice when two relays meet.
     """
     event = OutboxEvent.objects.get(pk=event_id)
-    try:
-        _send(settings.OUTBOX_CONSUMERS.get(event.topic, []), event.payload)
-    except (OperationalError, OSError) as error:  # OSError: the folder of a filesystem broker is gone or full
-        logger.warning("event %s waits: the broker does not answer (%s)", event.id, error)
+    if not wake(settings.OUTBOX_CONSUMERS.get(event.topic, []), event.payload):
         return False
     OutboxEvent.objects.filter(pk=event_id).update(published_at=timezone.now())
     return True
+
+
+def wake(tasks: Sequence[str], payload: dict[str, Any]) -> bool:
+    """Send a message with the same arguments to each task, in one try; say whether the broker took them.
+
+    Raises nothing for a broker that is down: what the message is about is a row, and a sweeper sends it again.
+    """
+    try:
+        _send(tasks, payload)
+    except (OperationalError, OSError) as error:  # OSError: the folder of a filesystem broker is gone or full
+        logger.warning("%s of %s waits: the broker does not answer (%s)", ", ".join(tasks), _shown(payload), error)
+        return False
+    return True
+
+
+def _shown(payload: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in payload.items())[:200]
 
 
 def _send(tasks: Sequence[str], payload: dict[str, Any]) -> None:

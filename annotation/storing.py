@@ -23,6 +23,7 @@ from annotation.models import (
 from annotation.records import PairRecord, Reading, RecordedAnswer, RejectedRow, RowProblem
 
 PROMPT_REMARK = "the prompt is known with another language, category, reference or context; the first is kept"
+KNOWN_REMARK = "the pair was here before, so its judgements (judges) are not read again"
 
 
 class Stored(NamedTuple):
@@ -60,7 +61,7 @@ class PairStore:
         # Digest of an id -> line and checksum of the labels, in one integer since there may be a million.
         self._seen: dict[bytes, int] = {}
         self._raters: dict[str, Rater | None] = {}
-        self._criteria: dict[str, Criterion] | None = None
+        self._criteria: dict[str, Criterion] = {}
         self._scales: dict[str, tuple[float, float]] = {}
         self._scales_before: dict[str, tuple[float, float]] = {}
 
@@ -84,6 +85,7 @@ class PairStore:
                         repeats += 1
                     elif there := stored.get(pair.external_id):
                         known.append((there, self._added_answers(pair, there, choices)))
+                        self.remarks[KNOWN_REMARK] += bool(pair.record.get("judges"))
                     else:
                         new.append(pair)
             except RowProblem as problem:
@@ -286,19 +288,20 @@ class PairStore:
             self._raters |= {rater.name: rater for rater in missing}
 
     def _make_criteria(self, names: set[str]) -> None:
-        if self._criteria is None:
-            self._criteria = {item.name: item for item in Criterion.objects.filter(project=self.project)}
+        if not names - self._criteria.keys():
+            return
+        # Read again: a consumer may have made some of them for an earlier batch.
+        self._criteria = {item.name: item for item in Criterion.objects.filter(project=self.project)}
         missing = [
             Criterion(project=self.project, name=name, position=len(self._criteria) + index)
             for index, name in enumerate(sorted(names - self._criteria.keys()))
         ]
-        if missing:
-            Criterion.objects.bulk_create(missing)
-            self._criteria |= {item.name: item for item in missing}
+        Criterion.objects.bulk_create(missing)
+        self._criteria |= {item.name: item for item in missing}
 
     def _preferences(self, pair: Stored, answer: RecordedAnswer) -> list[Preference]:
         """Return the answer on the whole pair and those by criterion."""
-        rater, criteria = self._raters[answer.rater], self._criteria or {}
+        rater, criteria = self._raters[answer.rater], self._criteria
         whole = Preference(
             pair_id=pair.pair_id,
             rater=rater,
@@ -324,7 +327,7 @@ class PairStore:
         ]
 
     def _ratings(self, pair: Stored, answer: RecordedAnswer) -> list[Rating]:
-        rater, criteria, found = self._raters[answer.rater], self._criteria or {}, []
+        rater, criteria, found = self._raters[answer.rater], self._criteria, []
         for name, *scores in answer.ratings:
             for response, value in zip((pair.response_a_id, pair.response_b_id), scores, strict=True):
                 if value is not None:
@@ -347,13 +350,13 @@ class PairStore:
         names = set(self._raters)
         self._raters.clear()
         self._load_raters(names)
-        self._criteria = None
+        self._criteria = {}
 
     def write_scales(self) -> None:
         """Give criteria the scale that was seen; one that has a scale is widened where a rating lies outside it."""
         self._make_criteria(set(self._scales))
         for name, (low, high) in self._scales.items():
-            criterion = (self._criteria or {})[name]
+            criterion = self._criteria[name]
             scale_min = low if criterion.scale_min is None else min(low, criterion.scale_min)
             scale_max = high if criterion.scale_max is None else max(high, criterion.scale_max)
             if (scale_min, scale_max) != (criterion.scale_min, criterion.scale_max):

@@ -5,9 +5,11 @@ each number. Reports are plain JSON values: no NaN, no database ids.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -124,8 +126,9 @@ def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> d
 def spending_report(project: Project) -> dict[str, Any]:
     """Return what judges and people cost, in US dollars. Calls whose cost is not known are counted, not guessed.
 
-    Only answers given here by people are paid: recorded ones were paid elsewhere, if at all, and simulated ones are
-    nobody's work.
+    Calls that brought no answer and may have been charged (`Verdict.meta.lost_usd`) cost what a run booked for them.
+    Only answers given here by people are paid, extra ones too: recorded ones were paid elsewhere, if at all, and
+    simulated ones are nobody's work.
     """
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     answered = Q(verdicts__state=VerdictState.DONE)
@@ -136,12 +139,14 @@ def spending_report(project: Project) -> dict[str, Any]:
         asked_tokens=Sum("verdicts__prompt_tokens"),
         written_tokens=Sum("verdicts__completion_tokens"),
     ).order_by("judge__name", "number")
-    models_usd = Verdict.objects.filter(version__judge__project=project).aggregate(usd=Sum("cost_usd"))["usd"]
+    lost = _lost_by_version(project)
+    # SQLite adds decimals in binary; six digits are what a verdict holds.
+    spent = {version.pk: round((version.spent or Decimal(0)) + lost[version.pk], 6) for version in costs}
     answers = _answers_by_origin(project)
     return _report(
         {
             "models": {
-                "usd": models_usd or Decimal(0),
+                "usd": sum(spent.values(), Decimal(0)),
                 "budget_usd": project.models_budget_usd,
                 "judges": [
                     {
@@ -149,7 +154,7 @@ def spending_report(project: Project) -> dict[str, Any]:
                         "version": version.number,
                         "answered_calls": version.answered,
                         "calls_of_unknown_cost": version.unknown,
-                        "usd": version.spent or Decimal(0),
+                        "usd": spent[version.pk],
                         "prompt_tokens": version.asked_tokens,
                         "completion_tokens": version.written_tokens,
                     }
@@ -219,8 +224,16 @@ def _by_origin(votes: pd.DataFrame) -> dict[str, int]:
     return {str(origin): int(n) for origin, n in votes["origin"].value_counts().sort_index().items()}
 
 
+def _lost_by_version(project: Project) -> dict[UUID, Decimal]:
+    lost: dict[UUID, Decimal] = defaultdict(Decimal)
+    paid = Verdict.objects.filter(version__judge__project=project, meta__has_key="lost_usd")
+    for version_id, usd in paid.values_list("version_id", "meta__lost_usd"):
+        lost[version_id] += Decimal(usd)
+    return lost
+
+
 def _answers_by_origin(project: Project) -> dict[str, int]:
-    answers = Preference.objects.counted().of_people().filter(pair__project=project)
+    answers = Preference.objects.current().of_people().filter(pair__project=project, criterion__isnull=True)
     return dict(answers.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin"))
 
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from celery import current_app
 from django.conf import settings as django_settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from annotation.errors import TiebreakError
 from annotation.models import Project, User
+from annotation.publishing import wake
 from exports.carding import write_card
 from exports.errors import ExportError, FolderTaken, NothingToExport
 from exports.models import Snapshot, SnapshotState
@@ -143,12 +142,7 @@ def send_waiting_snapshots(*, now: datetime) -> int:
 
 def _send(snapshot_id: UUID) -> bool:
     """Wake a worker for a snapshot; say whether the broker took the message."""
-    try:
-        current_app.send_task(TASK, args=[str(snapshot_id)], retry=False)
-    except OperationalError as error:
-        logger.warning("snapshot %s waits: the broker does not answer (%s)", snapshot_id, error)
-        return False
-    return True
+    return wake([TASK], {"snapshot_id": str(snapshot_id)})
 
 
 def _create(

@@ -25,6 +25,11 @@ def reserve(run_id: uuid.UUID, amount: Decimal) -> bool:
     return running.filter(room).update(reserved_usd=Round(F("reserved_usd") + amount, precision=6)) == 1
 
 
+def hold(run_id: uuid.UUID) -> None:
+    """Lock a run's row. Caller holds a transaction and no verdict: run, then verdicts, so that nobody deadlocks."""
+    JudgeRun.objects.select_for_update(no_key=True).filter(pk=run_id).values_list("pk").first()
+
+
 def settle(run_id: uuid.UUID, *, reserved: Decimal, booked: Decimal) -> None:
     """Turn a reservation into what was paid (at most what was reserved). Caller holds a transaction."""
     if not reserved and not booked:
@@ -59,6 +64,17 @@ def cap_for(project: Project, version: JudgeVersion, budget_usd: Decimal | None)
             f"The project's budget for models, ${project.models_budget_usd:.2f}, is spent or promised to other runs."
         )
     return min(caps)
+
+
+def cap_again(project: Project, run: JudgeRun, budget_usd: Decimal | None) -> Decimal | None:
+    """Return the cap of a run that goes on: at most `budget_usd` in all, and what it holds with what others left.
+
+    Caller holds the project's row, and the run does not stand against its own cap: it is done, or its stored cap is
+    what it holds. Raises `JudgeError` as `cap_for` does.
+    """
+    held = run.spent_usd + run.reserved_usd
+    more = cap_for(project, run.version, None if budget_usd is None else budget_usd - held)
+    return None if more is None else held + more
 
 
 def is_free(version: JudgeVersion) -> bool:

@@ -18,6 +18,7 @@ from annotation.records import RowProblem
 from annotation.validating import long_text, number_or_none, short_text
 from judges.averaging import VerdictValues, settle
 from judges.models import Judge, JudgeKind, JudgeVersion, Order, Verdict, VerdictState
+from judges.settling import TIE_BAND
 
 # Both together, with a suffix, fit the name of a rater (200).
 MODEL_LIMIT = 100
@@ -247,7 +248,11 @@ def _preferences(
     version: JudgeVersion, pair: Pair, judgements: Sequence[Judgement], criteria: Mapping[str, Criterion]
 ) -> list[Preference]:
     """Return the version's preference on the whole pair, and those by criterion."""
-    settled = settle([VerdictValues(one.order, one.choice, one.prob_a) for one in judgements])
+    both_orders = {one.order for one in judgements} >= {Order.AB, Order.BA}
+    settled = settle(
+        [VerdictValues(one.order, one.choice, one.prob_a) for one in judgements],
+        tie_band=TIE_BAND if both_orders else 0.0,
+    )
     speaker = None if settled.rationale_from is None else judgements[settled.rationale_from]
     whole = Preference(
         pair=pair,

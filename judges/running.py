@@ -3,7 +3,6 @@
 The rows are the queue. A message only says "look again"; `sweep` sends it again when it, or its worker, was lost.
 """
 
-import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,22 +11,20 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from annotation.models import Pair, Project, User
+from annotation.publishing import wake
 from judges.defining import RULES
 from judges.errors import JudgeError
 from judges.models import JudgeKind, JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
-from judges.paying import cap_for
+from judges.paying import cap_again, cap_for
 from judges.working import Work, pause_run, release_expired
 
-logger = logging.getLogger(__name__)
-
+TASK = "judges.tasks.judge_chunk"
 OPEN = (VerdictState.PENDING, VerdictState.CLAIMED)
 CREATE_BATCH = 1000
 # A message's work stops beginning questions after this long: well below RabbitMQ's 30 minutes without an
@@ -66,7 +63,7 @@ def start_run(
     if limit is not None and limit < 1:
         raise JudgeError(f"The limit is {limit}; it takes a number of pairs, from 1.")
     with transaction.atomic():
-        project = Project.objects.select_for_update().get(pk=version.judge.project_id)
+        project = Project.objects.select_for_update(no_key=True).get(pk=version.judge.project_id)
         cap = cap_for(project, version, budget_usd)
         run = JudgeRun.objects.create(project=project, version=version, budget_usd=cap, created_by=started_by)
         _make_rows(run, _unasked(version, project, pairs), limit)
@@ -109,11 +106,15 @@ def work_off(run: JudgeRun, *, progress: Callable[[int, int], None] | None = Non
 
 
 def judge_chunk(run_id: uuid.UUID, verdict_ids: Sequence[uuid.UUID]) -> None:
-    """Answer those of the given verdicts that still wait. A run that is gone, paused or done is left alone."""
+    """Answer those of the given verdicts that still wait. A run that is gone, paused or done is left alone.
+
+    What it could not ask (no time or money left, or the worker is told to stop) is sent again at the next sweep.
+    """
     run = JudgeRun.objects.select_related("version__judge").filter(pk=run_id, state=RunState.RUNNING).first()
     if run is None:
         return
     Work(run, verdict_ids, until=time.monotonic() + CHUNK_SECONDS).do()
+    Verdict.objects.filter(pk__in=verdict_ids, run=run, state=VerdictState.PENDING).update(lease_until=None)
     finish_if_done(run)
 
 
@@ -142,15 +143,8 @@ def send_waiting(run: JudgeRun, *, now: datetime) -> int:
     for chunk in _batched(list(unsent.values_list("pk", flat=True)), settings.JUDGE_CHUNK_SIZE):
         rows = Verdict.objects.filter(pk__in=chunk, state=VerdictState.PENDING)
         rows.update(lease_until=now + timedelta(seconds=settings.JUDGE_LEASE_SECONDS))
-        try:
-            current_app.send_task(
-                "judges.tasks.judge_chunk",
-                kwargs={"run_id": str(run.pk), "verdict_ids": [str(pk) for pk in chunk]},
-                retry=False,
-            )
-        except OperationalError as error:
+        if not wake([TASK], {"run_id": str(run.pk), "verdict_ids": [str(pk) for pk in chunk]}):
             rows.update(lease_until=None)
-            logger.warning("run %s waits: the broker does not answer (%s)", run.pk, error)
             break
         sent += 1
     return sent
@@ -169,16 +163,16 @@ def resume(run: JudgeRun, *, budget_usd: Decimal | None = None, send: bool = Tru
     Raises `JudgeError` for a cap below what is spent and reserved, or one that cannot be kept.
     """
     with transaction.atomic():
-        project = Project.objects.select_for_update().get(pk=run.project_id)
-        run = JudgeRun.objects.select_for_update().select_related("version__judge").get(pk=run.pk)
+        project, run = _held(run)
         if budget_usd is not None and budget_usd != run.budget_usd:
             # What this run holds now does not stand against its own new cap.
             run.budget_usd = run.spent_usd + run.reserved_usd
             run.save(update_fields=["budget_usd"])
             if budget_usd < run.budget_usd:
                 raise JudgeError(f"The budget must be above what is spent and reserved: ${run.budget_usd:.4f}.")
-            more = cap_for(project, run.version, budget_usd - run.budget_usd)
-            run.budget_usd += more if more is not None else budget_usd - run.budget_usd
+            run.budget_usd = cap_again(project, run, budget_usd)
+        elif run.state == RunState.DONE:
+            run.budget_usd = cap_again(project, run, run.budget_usd)
         run.state, run.reason, run.finished_at = RunState.RUNNING, "", None
         run.save()
         _put_back(run.verdicts.filter(state=VerdictState.FAILED, meta__at_fault="judge"))
@@ -189,16 +183,29 @@ def resume(run: JudgeRun, *, budget_usd: Decimal | None = None, send: bool = Tru
 
 
 def retry_failed(run: JudgeRun, *, send: bool = True) -> int:
-    """Ask a run's failed questions again; return how many. What they cost stays in the books (`meta.lost_usd`)."""
+    """Ask a run's failed questions again; return how many. What they cost stays in the books (`meta.lost_usd`).
+
+    What a finished run left of its cap may be promised to other runs by now: it gets what there is. Raises `JudgeError`
+    where nothing is.
+    """
     with transaction.atomic():
-        run = JudgeRun.objects.select_for_update().get(pk=run.pk)
+        project, run = _held(run)
         count = _put_back(run.verdicts.filter(state=VerdictState.FAILED))
         if count:
+            if run.state == RunState.DONE:
+                run.budget_usd = cap_again(project, run, run.budget_usd)
             run.state, run.reason, run.finished_at = RunState.RUNNING, "", None
-            run.save(update_fields=["state", "reason", "finished_at"])
+            run.save(update_fields=["state", "reason", "finished_at", "budget_usd"])
             if send:
                 transaction.on_commit(lambda: send_waiting(run, now=timezone.now()))
     return count
+
+
+def _held(run: JudgeRun) -> tuple[Project, JudgeRun]:
+    """Lock and return a run and its project. Caller holds a transaction."""
+    project = Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
+    locked = JudgeRun.objects.select_for_update(no_key=True, of=("self",)).select_related("version__judge")
+    return project, locked.get(pk=run.pk)
 
 
 def unfinished_run(version: JudgeVersion) -> JudgeRun | None:

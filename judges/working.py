@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from judges import paying
@@ -119,7 +119,8 @@ class Work:
                 # Paused meanwhile; whatever is left of the list would be refused too.
                 self._refused = True
                 return
-            if not Verdict.objects.filter(pk=verdict.pk, state=VerdictState.PENDING).exists():
+            if not _unclaimed(verdict).exists():
+                # Somebody else has asked it since it was read.
                 return
             if not self._held:
                 self._out_of_money = True
@@ -158,7 +159,7 @@ def claim_verdict(run_id: uuid.UUID, verdict: Verdict, amount: Decimal) -> Claim
     with transaction.atomic():
         if not paying.reserve(run_id, amount):
             return None
-        taken = Verdict.objects.filter(pk=verdict.pk, state=VerdictState.PENDING, attempts=verdict.attempts).update(
+        taken = _unclaimed(verdict).update(
             state=VerdictState.CLAIMED,
             attempts=F("attempts") + 1,
             lease_until=now + timedelta(seconds=settings.JUDGE_LEASE_SECONDS),
@@ -168,6 +169,10 @@ def claim_verdict(run_id: uuid.UUID, verdict: Verdict, amount: Decimal) -> Claim
             transaction.set_rollback(True)
             return None
     return Claim(verdict.pk, verdict.pair_id, verdict.attempts + 1, amount)
+
+
+def _unclaimed(verdict: Verdict) -> QuerySet[Verdict]:
+    return Verdict.objects.filter(pk=verdict.pk, state=VerdictState.PENDING, attempts=verdict.attempts)
 
 
 def question_of(verdict: Verdict) -> Question:
@@ -196,6 +201,8 @@ def store(run: JudgeRun, version: JudgeVersion, claim: Claim, answer: Answer) ->
     no other came first: it was paid for.
     """
     with transaction.atomic():
+        if claim.reserved:
+            paying.hold(run.pk)
         locked = Verdict.objects.select_for_update().filter(version=version, pair_id=claim.pair_id).order_by("order")
         row = next((one for one in locked if one.pk == claim.verdict_id), None)
         if row is None:
@@ -244,8 +251,9 @@ def release_expired(*, now: datetime, run: JudgeRun | None = None) -> int:
     if run is not None:
         expired = expired.filter(run=run)
     released = 0
-    for verdict_id in list(expired.values_list("pk", flat=True)):
+    for verdict_id, run_id in list(expired.values_list("pk", "run_id")):
         with transaction.atomic():
+            paying.hold(run_id)
             row = Verdict.objects.select_for_update().filter(pk=verdict_id, lease_until__lt=now).first()
             if row is None or not (row.state == VerdictState.CLAIMED or row.reserved_usd):
                 continue

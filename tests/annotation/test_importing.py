@@ -273,3 +273,11 @@ def test_command_takes_a_map_in_any_number_of_parts(project: Project, tmp_path: 
 def test_command_refuses_a_field_named_twice(project: Project, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="names a field twice"):
         call_command("import_pairs", project.slug, "x.csv", "--map", "choice=a", "choice=b", stdout=StringIO())
+
+
+def test_row_of_many_completions_fills_a_batch_by_itself(project: Project, tmp_path: Path, consumers: None) -> None:
+    sizes: list[int] = []
+    register_consumer(lambda _project, rows: sizes.append(len(rows)))
+    records = [{"prompt": f"Q{n}?", "completions": [f"answer {k}" for k in range(33)]} for n in range(3)]
+    assert run(project, tmp_path, records).added == 3 * 528
+    assert sizes == [528, 528, 528]

@@ -1,19 +1,22 @@
 """Uploads as jobs: kept under our own name, run once, their reports readable later."""
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
+from celery.app import app_or_default
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
+from annotation import importing
 from annotation.errors import AnnotationError
-from annotation.importing import OnError, queue_import, run_import, send_waiting_imports
+from annotation.importing import ImportedRow, OnError, queue_import, run_import, send_waiting_imports
 from annotation.models import Import, Pair, Project, User
 from tests.builders import make_project
 from tests.importing_files import jsonl_bytes, pair
@@ -33,7 +36,9 @@ def project(settings: Any, tmp_path: Path) -> Project:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Take messages where the broker would."""
     messages: list[list[str]] = []
-    monkeypatch.setattr(current_app, "send_task", lambda name, args, **options: messages.append([name, *args]))
+    monkeypatch.setattr(
+        current_app, "send_task", lambda name, kwargs, **options: messages.append([name, *kwargs.values()])
+    )
     return messages
 
 
@@ -121,22 +126,23 @@ def test_file_that_is_gone_fails_in_words(project: Project, settings: Any) -> No
 def test_upload_waits_when_the_broker_is_down(
     project: Project, settings: Any, django_capture_on_commit_callbacks: OnCommit, unreachable_broker: None
 ) -> None:
+    started = time.monotonic()
     with django_capture_on_commit_callbacks(execute=True):
         job = queue(project, jsonl_bytes([pair()]))
+    # Somebody waits for the page: one refusal, no retries.
+    assert time.monotonic() - started < 2
     job.refresh_from_db()
     assert job.state == Import.State.QUEUED
     assert (settings.UPLOAD_DIR / job.path).exists()
 
 
 @pytest.fixture
-def unreachable_broker() -> Any:
-    """Point the application at a port where nobody listens."""
-    before = current_app.conf.broker_url, current_app.conf.broker_transport_options
-    current_app.conf.update(broker_url="amqp://127.0.0.1:1//", broker_transport_options={})
-    current_app.close()
+def unreachable_broker() -> Iterator[None]:
+    """Use an application whose broker is a port where nobody listens."""
+    own = app_or_default()
+    Celery("for-a-test", broker="amqp://127.0.0.1:1//", set_as_current=True)
     yield
-    current_app.conf.update(broker_url=before[0], broker_transport_options=before[1])
-    current_app.close()
+    own.set_current()
 
 
 def test_sweeper_sends_lost_jobs_again_and_leaves_the_others(
@@ -151,3 +157,16 @@ def test_sweeper_sends_lost_jobs_again_and_leaves_the_others(
     os.utime(settings.UPLOAD_DIR / alive.path, (stamp, stamp))
     assert send_waiting_imports(now=now) == 2
     assert sorted(args[1] for args in sent) == sorted([str(lost.id), str(dead.id)])
+
+
+def test_job_whose_reading_breaks_ends_as_failed_and_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def consume(_project: Project, _rows: list[ImportedRow]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(importing, "_consumers", {consume: None})
+    job = queue(project, jsonl_bytes([pair()]))
+    with pytest.raises(ZeroDivisionError):
+        run_import(job.id)
+    job.refresh_from_db()
+    assert (job.state, Pair.objects.count()) == ("failed", 0)
+    assert job.report == {"error": "Reading pairs.jsonl broke off (ZeroDivisionError); the log has the details."}

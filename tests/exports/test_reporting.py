@@ -223,3 +223,16 @@ def test_report_values_are_plain_json() -> None:
     assert value == {"a": None, "b": [0.123457, 3], "c": "1.5"}
     with pytest.raises(TypeError, match="object is no value of a report"):
         plain(object())
+
+
+def test_spending_holds_what_lost_calls_cost_and_pays_extra_answers(project: Project, make_judge: MakeJudge) -> None:
+    version = make_judge(project, "gpt", kind=JudgeKind.OPENAI)
+    pair = make_pair(project)
+    answered = {"version": version, "pair": pair, "state": VerdictState.DONE, "choice": "a", "cost_usd": "0.0025"}
+    Verdict.objects.create(**answered, order="ab", meta={"lost_usd": "0.010000"})
+    Verdict.objects.create(version=version, pair=pair, order="ba", meta={"lost_usd": "0.02"})
+    late = Rater.objects.create(project=project, kind="person", name="late")
+    make_preference(pair, late, "a", is_extra=True)
+    report = spending_report(project)
+    assert report["models"]["usd"] == report["models"]["judges"][0]["usd"] == "0.0325"
+    assert (report["people"]["answers"], report["people"]["usd"]) == ({"live": 1}, "0.3")

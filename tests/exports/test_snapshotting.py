@@ -337,7 +337,7 @@ def test_snapshot_whose_message_was_lost_is_sent_again(out: Path) -> None:
     Snapshot.objects.filter(pk=lost.pk).update(created_at=now - timedelta(minutes=10))
 
     def note(body: Any = None, **_: object) -> None:
-        sent.append(body[0][0])
+        sent.append(body[1]["snapshot_id"])
 
     before_task_publish.connect(note)
     try:

@@ -238,3 +238,32 @@ def test_agreeing_orders_stand_whatever_the_band() -> None:
 def test_nothing_cannot_be_settled() -> None:
     with pytest.raises(ValueError, match="at least one verdict"):
         settle([])
+
+
+def test_person_may_use_a_criterion_that_a_judge_of_an_earlier_batch_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotation.importing.BATCH_PAIRS", 1)
+    human = [[{"annotator": "w1", "choice": "a", "criteria": {name: "a"}}] for name in ("tone", "truth", "tone")]
+    judges = [judged(criteria={"truth": "b"})]
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"id": f"p{n}", "prompt": f"Q{n}?", "response_a": "One.", "response_b": "Two.", "human": answers}
+        for n, answers in enumerate(human)
+    ]
+    path.write_text("\n".join(json.dumps(row | {"judges": judges}) for row in rows), encoding="utf-8")
+    report = import_pairs(make_project(), path)
+    assert (report.added, report.refused) == (3, False)
+    assert set(Criterion.objects.values_list("name", flat=True)) >= {"tone", "truth"}
+
+
+def test_judgements_of_pairs_that_are_there_are_said_to_be_left_out(tmp_path: Path) -> None:
+    project = imported(tmp_path, [judged()])
+    report = import_pairs(project, write(tmp_path / "pairs.jsonl", [judged(), judged(model="other")]))
+    assert "The pair was here before, so its judgements (judges) are not read again (1 row)." in report.notes
+    assert Verdict.objects.count() == 1
+
+
+def test_recorded_orders_that_average_near_one_half_are_a_tie_as_live_ones_are(tmp_path: Path) -> None:
+    imported(tmp_path, [judged(prob_a=0.9), judged(swapped=True, choice="b", prob_a=0.13)])
+    assert Preference.objects.get().choice == "tie"

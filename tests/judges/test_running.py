@@ -1,4 +1,5 @@
 import json
+import re
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -15,7 +18,7 @@ from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
 from judges.questions import Answer
-from judges.running import RunReport, pause, resume, retry_failed, start_run, sweep, work_off
+from judges.running import RunReport, judge_chunk, pause, resume, retry_failed, start_run, sweep, work_off
 from judges.working import MAX_ATTEMPTS, Work, claim_verdict, release_expired, store
 from tests.builders import make_pair, make_project
 from tests.judge_server import Behaviour, Call, JudgeServer, Served, failure, prefer_first, prefer_longer, verdict
@@ -479,3 +482,90 @@ def test_run_judge_goes_on_with_an_interrupted_run(capsys: pytest.CaptureFixture
         report = run_command(capsys, "run_judge", project.slug, "stub", "--wait")
     assert report["run"] == str(run.pk)
     assert report["done"] == 4
+
+
+def test_question_that_another_worker_asked_meanwhile_is_no_lack_of_money() -> None:
+    with JudgeServer() as server:
+        run = start_run(judge_at(server, project_with(1), **PRICES), budget_usd=Decimal(1), send=False)
+        ids = list(run.verdicts.order_by("order").values_list("pk", flat=True))
+        # Read before its first question was asked, and put back by another worker since.
+        bump = run.verdicts.filter(order=Order.BA)
+        questions = Work(run, ids, on_finished=lambda: bump.update(attempts=1))
+        with override_settings(JUDGE_CONCURRENCY=1):
+            questions.do()
+    run.refresh_from_db()
+    assert (run.state, run.reason, questions.asked) == (RunState.RUNNING, "", 1)
+
+
+def test_answer_locks_its_run_before_its_verdicts_as_a_claim_does() -> None:
+    run = start_run(judge_with_prices(), budget_usd=Decimal(1), send=False)
+    first, second = run.verdicts.order_by("order")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        claim = claim_verdict(run.pk, first, Decimal("0.01"))
+        claiming = len(queries)
+        assert claim
+        store(run, run.version, claim, Answer(first.pk, choice="a", cost_usd=Decimal("0.001")))
+        storing = len(queries)
+        assert claim_verdict(run.pk, second, Decimal("0.01"))
+        run.verdicts.filter(pk=second.pk).update(lease_until=timezone.now() - timedelta(minutes=1))
+        reading = len(queries)
+        release_expired(now=timezone.now())
+    tables = [tables_of(query["sql"]) for query in queries.captured_queries]
+    for start, end in ((0, claiming), (claiming, storing), (reading + 1, None)):
+        touched = [table for table in tables[start:end] if table]
+        assert touched[0] == "run"
+        assert "verdict" in touched
+
+
+def tables_of(sql: str) -> str:
+    """Return which table a statement reads or writes first, where it may lock it."""
+    found = re.match(r'(?:UPDATE|SELECT .*? FROM) "judges_(?:judge)?(run|verdict)"', sql, re.DOTALL)
+    return found[1] if found else ""
+
+
+def judge_with_prices() -> JudgeVersion:
+    with JudgeServer() as server:
+        return judge_at(server, project_with(1), **PRICES)
+
+
+def test_finished_run_that_asks_again_takes_only_what_other_runs_left_of_the_projects_money() -> None:
+    with JudgeServer(lambda call: failure(400)) as server:
+        project = project_with(1, models_budget_usd=Decimal("0.05"))
+        version = judge_at(server, project, **PRICES)
+        run = start_run(version, send=False)
+        assert work_off(run).state == RunState.DONE
+    run.refresh_from_db()
+    assert run.budget_usd == Decimal("0.05")
+    make_pair(project)
+    other = start_run(version, budget_usd=Decimal("0.03"), send=False)
+    assert retry_failed(run, send=False) == 2
+    run.refresh_from_db()
+    assert other.budget_usd == Decimal("0.03")
+    assert run.budget_usd == Decimal("0.02")
+
+
+def test_run_whose_money_is_promised_to_others_asks_nothing_again() -> None:
+    with JudgeServer(lambda call: failure(400)) as server:
+        project = project_with(1, models_budget_usd=Decimal("0.05"))
+        version = judge_at(server, project, **PRICES)
+        run = start_run(version, send=False)
+        work_off(run)
+    make_pair(project)
+    start_run(version, send=False)
+    for go_on in (retry_failed, resume):
+        with pytest.raises(JudgeError, match="budget for models"):
+            go_on(run, send=False)
+    run.refresh_from_db()
+    assert (run.state, run.verdicts.filter(state=VerdictState.FAILED).count()) == (RunState.DONE, 2)
+
+
+def test_what_a_stopping_worker_leaves_is_sent_at_the_next_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start_run(judge_with_prices(), send=False)
+    run.verdicts.update(lease_until=timezone.now() + timedelta(minutes=10))
+    stopped = threading.Event()
+    stopped.set()
+    monkeypatch.setattr("judges.working.stopping", stopped)
+    judge_chunk(run.pk, list(run.verdicts.values_list("pk", flat=True)))
+    assert sweep(now=timezone.now()) == 1
