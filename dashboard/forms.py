@@ -15,11 +15,15 @@ from routing.planning import Budget
 
 FORMAT_NAMES = {"auto": "Find out from the file", "jsonl": "JSON Lines", "json": "JSON array", "parquet": "Parquet"}
 TIE_NAMES = {"drop": "Leave ties out, with a count", "both": "Write a tie twice, once each way"}
-ADDED_KINDS = [choice for choice in JudgeKind.choices if choice[0] != JudgeKind.RECORDED]
+ADDED_KINDS = [
+    (value, "OpenAI-compatible server" if value == JudgeKind.OPENAI else label)
+    for value, label in JudgeKind.choices
+    if value != JudgeKind.RECORDED
+]
 BUDGET_KINDS = [
-    ("share", "Share of the pairs, in %"),
-    ("money", "Money, in US dollars"),
-    ("target", "What an agreement needs, in %"),
+    ("share", "% of the pairs"),
+    ("money", "US dollars"),
+    ("target", "% agreement"),
 ]
 
 

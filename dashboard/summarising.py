@@ -9,10 +9,11 @@ from django.db.models.functions import TruncDate
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.models import Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
 from routing.estimating import judge_accuracy
 from routing.models import Label, LabelSource, Plan, PlanState, Route, RouteSource
+from routing.resolving import resolving_judge
 
 DAYS_SHOWN = 30
 
@@ -141,9 +142,15 @@ def flow_of(project: Project) -> Flow:
 
 
 def has_unresolved(project: Project) -> bool:
-    """Say whether some pair was answered by a person or a judge and has no label yet; one query."""
-    answers = Preference.objects.counted().filter(pair=OuterRef("pk"))
-    return Pair.objects.filter(Exists(answers), project=project, label__isnull=True).exists()
+    """Say whether some pair has no label yet and would get one now: from people, or from the judge that labels."""
+    answers = Preference.objects.counted().filter(pair=OuterRef("pk")).exclude(choice=Choice.UNSURE)
+    unlabelled = Pair.objects.filter(project=project, label__isnull=True)
+    if unlabelled.filter(Exists(answers.of_people())).exists():
+        return True
+    if not unlabelled.filter(Exists(answers.of_judges())).exists():
+        return False
+    version = resolving_judge(project).version
+    return version is not None and unlabelled.filter(Exists(answers.filter(rater=version.rater_id))).exists()
 
 
 def money_of(project: Project) -> Money:

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.models import Project, User
@@ -157,4 +158,6 @@ def _samples(version: JudgeVersion) -> list[list[Verdict]]:
 
 def _started(run: JudgeRun) -> str:
     questions = run.verdicts.count()
-    return f"{questions:,} questions wait for a worker." if questions else "Every pair has this judge's answer already."
+    if not questions:
+        return "Every pair has this judge's answer already."
+    return f"{questions:,} question{pluralize(questions)} queued for a worker."

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.creating import create_project
@@ -51,7 +52,8 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
     flow = flow_of(project)
     context = {
         "flow": flow,
-        "unresolved": flow.unlabelled > 0 and has_unresolved(project),
+        "unresolved": flow.unlabelled > 0
+        and remembering.remembered(f"unresolved:{version}", lambda: has_unresolved(project)),
         "money": money_of(project),
         "agreement": remembering.remembered(f"agreement:{version}", lambda: measured_agreement(project)),
         "spending": remembering.report(project, "spending", version),
@@ -79,5 +81,5 @@ def set_status(request: HttpRequest, project: Project) -> HttpResponse:
 def resolve(request: HttpRequest, project: Project) -> HttpResponse:
     """Make the labels again from the answers there are."""
     labelled = resolve_labels(project)
-    messages.success(request, f"{labelled:,} pairs have a label now.")
+    messages.success(request, f"{labelled:,} pair{pluralize(labelled)} now {pluralize(labelled, 'has,have')} a label.")
     return redirect("project", project.slug)

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.errors import TiebreakError
@@ -54,6 +55,8 @@ def plan(request: HttpRequest, project: Project, plan_id: UUID) -> HttpResponse:
     context = {
         "plan": found,
         "figures": found.figures,
+        # Not the budget's pairs: where the judge has labelled fewer than those, a plan asks about fewer.
+        "asked": found.figures["counts"]["people"] + found.figures["counts"]["audit"],
         "is_draft": found.state == PlanState.DRAFT,
         "top": people.order_by("-p_wrong", "pair_id")[:TOP],
         "charts": [chart] if chart else [],
@@ -71,5 +74,5 @@ def apply(request: HttpRequest, project: Project, plan_id: UUID) -> HttpResponse
     except TiebreakError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{opened:,} pairs are open to people.")
+        messages.success(request, f"{opened:,} pair{pluralize(opened, ' is,s are')} open to people.")
     return redirect("plan", project.slug, found.pk)

@@ -7,6 +7,9 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from annotation.assigning import Opening, open_tasks
 from annotation.models import Origin, Pair, Project, Tier, User
 from dashboard.summarising import flow_of, measured_agreement, money_of, needs_of, project_rows
+from judges.defining import add_judge
+from judges.models import JudgeKind, JudgeVersion
+from judges.running import start_run, work_off
 from routing.models import RouteSource
 from routing.planning import Budget, apply_plan, draw_plan
 from routing.resolving import resolve_labels
@@ -187,6 +190,20 @@ def test_recorded_answers_become_labels_when_the_manager_says_so(
     make_preference(pairs[0], "from the file", "b")
     assert "Resolve labels" in ada.get("/projects/helpfulness/").text
     page = ada.post("/projects/helpfulness/resolve/", follow=True).text
-    assert "1 pairs have a label now." in page
+    assert "1 pair now has a label." in page
     assert "Resolve labels" not in page
     assert pairs[0].label.choice == "b"
+
+
+def test_answers_that_make_no_label_do_not_ask_to_be_resolved(
+    ada: Client, length: JudgeVersion, project: Project, pairs: list[Pair]
+) -> None:
+    apply_plan(draw_plan(project, budget=Budget.parse("25%"), judge="length v1"))
+    late = make_pair(project, prompt="Asked later?", response_a="Yes.", response_b="No.")
+    make_preference(
+        late, add_judge(project, "other", kind=JudgeKind.OPENAI, base_url="http://127.0.0.1:9/v1", model="m").rater, "a"
+    )
+    make_preference(late, "ben", "unsure")
+    assert "Resolve labels" not in ada.get("/projects/helpfulness/").text
+    work_off(start_run(length, send=False))
+    assert "Resolve labels" in ada.get("/projects/helpfulness/").text

@@ -6,6 +6,7 @@ from django.test import Client
 from annotation.models import Project, Task
 from judges.models import JudgeVersion
 from routing.models import Plan, PlanState
+from tests.builders import make_pair
 
 HERE = "/projects/helpfulness/routing/"
 WANTED = {"kind": "share", "value": "25", "audit_percent": "12.5", "judge": "length v1", "seed": 7}
@@ -29,6 +30,18 @@ def test_a_plan_is_drawn_shown_and_applied_once(ada: Client, project: Project, l
     page = ada.get(f"{HERE}{plan.pk}/").text
     assert "Open 6 pairs to people" not in page
     assert "Applied" in page
+
+
+def test_a_plan_says_how_many_pairs_it_opens_where_the_judge_has_labelled_fewer_than_the_budget(
+    ada: Client, project: Project, length: JudgeVersion
+) -> None:
+    for number in range(8):
+        make_pair(project, prompt=f"Not judged {number}?", response_a="Yes.", response_b="No.")
+    ada.post(HERE, {**WANTED, "value": "100", "audit_percent": "0"})
+    plan = Plan.objects.get()
+    assert plan.figures["budget"]["pairs"] == 32
+    assert "Open 24 pairs to people" in ada.get(f"{HERE}{plan.pk}/").text
+    assert "24 pairs are open to people." in ada.post(f"{HERE}{plan.pk}/apply/", follow=True).text
 
 
 def test_a_plan_by_money_keeps_to_it(ada: Client, project: Project, length: JudgeVersion) -> None:

@@ -85,3 +85,10 @@ def test_report_shows_too_few_labels_in_words(project: Project, vote: Cast) -> N
 def test_unknown_report_is_refused_with_those_there_are(labelled: Project) -> None:
     with pytest.raises(CommandError, match="invalid choice: 'gossip'"):
         run("report", labelled.slug, "gossip")
+
+
+def test_export_dataset_says_where_it_could_not_write(labelled: Project, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("a file, no folder")
+    with pytest.raises(CommandError, match=r"could not be written to .*Name another folder with --out"):
+        run("export_dataset", labelled.slug, "--out", str(out / "below"))

@@ -475,6 +475,16 @@ def test_commands_add_and_run_a_judge(capsys: pytest.CaptureFixture[str]) -> Non
         assert (report["done"], report["failed"], report["state"]) == (4, 0, "done")
 
 
+def test_run_judge_says_why_questions_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    project = project_with(2)
+    with JudgeServer(lambda _call: verdict(text="I would rather not say.")) as server:
+        judge_at(server, project)
+        call_command("run_judge", project.slug, "stub", "--wait")
+    said = capsys.readouterr().out
+    assert "4 failed" in said.splitlines()[0]
+    assert said.splitlines()[-1].startswith("  4 failed: ")
+
+
 def test_run_judge_goes_on_with_an_interrupted_run(capsys: pytest.CaptureFixture[str]) -> None:
     project = project_with(2)
     with JudgeServer() as server:

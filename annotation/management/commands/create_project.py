@@ -34,7 +34,7 @@ class Command(TiebreakCommand):
         )
         self.stdout.write(f"Made the project {project.slug} ({project.title}).")
         if manager is None:
-            self.stdout.write("It has no manager yet: only a superuser sees it. Name one with --manager USERNAME.")
+            self.stdout.write("It has no manager yet: only a superuser sees it, and names one on its page People.")
         self.stdout.write(f"Next: manage.py import_pairs {project.slug} FILE")
         return {
             "id": str(project.id),

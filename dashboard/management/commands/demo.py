@@ -109,7 +109,7 @@ def _print_summary(console: Console, report: DemoReport) -> None:
 def _judge_table(report: DemoReport) -> Table:
     table = Table("judge", "pairs", "agrees with people", "longer wins, same pairs", "picks the first shown", "trusted")
     for row in report.judges:
-        figures = (_share(row[key]) for key in ("preference_three_way", "length_rule", "first_shown"))
+        figures = (_share(row[key]) for key in ("preference_two_way", "length_rule", "first_shown"))
         table.add_row(
             row["name"], str(row["n_pairs"]), *figures, "yes" if row["trusted"] else "; ".join(row["reasons"])
         )

@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from annotation.commanding import ProjectCommand
+from annotation.models import Project
 from exports.models import Snapshot
 from exports.profiles import PROFILES
 from exports.profiles.columns import LEFT_OUT_IN_WORDS, LeftOut
@@ -41,8 +43,25 @@ class Command(ProjectCommand):
         out = options["out"]
         if not out.name:
             raise CommandError(f"--out takes the path of a folder to make, not {str(out)!r}.")
-        snapshot = take_snapshot(
-            self.project(options["slug"]),
+        try:
+            snapshot = self._take(self.project(options["slug"]), out, options)
+        except OSError as error:
+            raise CommandError(
+                f"The export could not be written to {out}: {error.strerror or error}. Name another folder with --out."
+            ) from error
+        self._tell(snapshot)
+        return {
+            "snapshot": str(snapshot.id),
+            "number": snapshot.number,
+            "folder": snapshot.folder,
+            "content_hash": snapshot.content_hash,
+            "files": snapshot.files,
+            "counts": snapshot.counts,
+        }
+
+    def _take(self, project: Project, out: Path, options: Mapping[str, Any]) -> Snapshot:
+        return take_snapshot(
+            project,
             profiles=tuple(options["profile"] or ["dpo"]),
             out=out,
             format=options["format"],
@@ -53,15 +72,6 @@ class Command(ProjectCommand):
             include_simulated=not options["without_simulated"],
             progress=lambda stage: self.stderr.write(f"{stage} ..."),
         )
-        self._tell(snapshot)
-        return {
-            "snapshot": str(snapshot.id),
-            "number": snapshot.number,
-            "folder": snapshot.folder,
-            "content_hash": snapshot.content_hash,
-            "files": snapshot.files,
-            "counts": snapshot.counts,
-        }
 
     def _tell(self, snapshot: Snapshot) -> None:
         self.stdout.write(f"Snapshot {snapshot.number} of {snapshot.project} in {snapshot.folder}")

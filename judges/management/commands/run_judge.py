@@ -4,13 +4,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
-from judges.models import JudgeRun, JudgeVersion
+from judges.models import JudgeRun, JudgeVersion, VerdictState
 from judges.running import RunReport, report_on, resume, retry_failed, start_run, unfinished_run, work_off
+
+# Of the reasons why questions failed, the most frequent.
+REASONS_SHOWN = 3
 
 
 class Command(ProjectCommand):
@@ -34,6 +38,8 @@ class Command(ProjectCommand):
         else:
             report = report_on(run)
         self._say(project, version, report, waited=options["wait"])
+        if report.failed and not report.reason:
+            self._say_why(run)
         return {"run": str(run.pk), "judge": version.judge.name, "version": version.number, **report._asdict()}
 
     def _run(self, version: JudgeVersion, options: Mapping[str, Any]) -> JudgeRun:
@@ -65,6 +71,11 @@ class Command(ProjectCommand):
                 "Workers answer these (manage.py up, or celery -A config worker -Q judges). "
                 f"Watch: manage.py report {project.slug} judges. Or work here: add --wait."
             )
+
+    def _say_why(self, run: JudgeRun) -> None:
+        failed = run.verdicts.filter(state=VerdictState.FAILED).values_list("error")
+        for error, count in failed.annotate(n=Count("id")).order_by("-n", "error")[:REASONS_SHOWN]:
+            self.stdout.write(f"  {count} failed: {error}")
 
 
 def _version(project: Project, name: str) -> JudgeVersion:
