@@ -12,6 +12,7 @@ help: ## what there is
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Tiebreak needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing some 80 packages (about 900 MB on disk); this takes a minute or two."
 	$(PY) -m pip install --quiet --requirement requirements.txt
 	@touch $@
 

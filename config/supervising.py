@@ -13,6 +13,8 @@ from annotation.errors import TiebreakError
 
 # Longer than the workers' soft shutdown, so that a running chunk can store its answers.
 GRACE_SECONDS = 20.0
+# Ctrl-C, a supervisor's stop, and a closed terminal.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class PortTaken(TiebreakError):
@@ -65,7 +67,7 @@ def supervise(programs: Sequence[Program], *, say: Callable[[str], object]) -> i
         nonlocal stopping
         stopping = True
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in STOPPING}
     # Own sessions: Ctrl-C reaches this process alone, which then stops the others in good order.
     children = {
         program.name: subprocess.Popen(program.command, start_new_session=True)  # noqa: S603  (fixed commands)

@@ -45,7 +45,8 @@ def test_when_one_program_ends_the_others_are_stopped_and_its_status_is_said(tmp
     assert not is_alive(int(pid_file.read_text()))
 
 
-def test_a_signal_stops_every_program_and_ends_with_status_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_every_program_and_ends_with_status_zero(tmp_path: Path, number: signal.Signals) -> None:
     pid_files = [tmp_path / "one", tmp_path / "two"]
     code = (
         "import sys\n"
@@ -61,7 +62,7 @@ def test_a_signal_stops_every_program_and_ends_with_status_zero(tmp_path: Path) 
         threading.Event().wait(0.1)
     pids = [int(path.read_text()) for path in pid_files]
     assert all(map(is_alive, pids))
-    supervisor.send_signal(signal.SIGTERM)
+    supervisor.send_signal(number)
     assert supervisor.wait(timeout=30) == 0
     assert not any(map(is_alive, pids))
 
