@@ -13,15 +13,30 @@ from annotation.models import Project, Rater, RaterKind
 from annotation.models.pairs import content_hash
 from judges.errors import JudgeError
 from judges.local import MODEL_NAME, require_local_judge
-from judges.models import Judge, JudgeKind, JudgeVersion
+from judges.models import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
+from judges.options import Options, check_options
 from judges.prompting import layout_hash, system_message
 from judges.questions import Protocol
 
-DEFAULT_MAX_TOKENS = 1024
-# The letter as a JSON object, with the white space that some servers put in.
-LETTER_MAX_TOKENS = 24
+# A letter or a score comes as a JSON object, with the white space that some servers put in.
+DEFAULT_MAX_TOKENS = {
+    Protocol.PAIRWISE: 1024,
+    Protocol.LETTER: 24,
+    Protocol.RATING: 256,
+    Protocol.DECISIONS: 1,
+}
 SAMPLING_NAMES = {"max_tokens", "temperature", "top_p", "seed", "reasoning_effort"}
-RULES = {JudgeKind.LENGTH, JudgeKind.LEARNED}
+# Kinds that ask a model behind a server.
+SERVED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH}
+ADDED = sorted(set(JudgeKind.values) - {JudgeKind.RECORDED.value})
+
+
+class Prices(NamedTuple):
+    """US dollars per million tokens. Cached input costs as other input where its own price is not known."""
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached: Decimal | None = None
 
 
 class _Content(NamedTuple):
@@ -34,6 +49,7 @@ class _Content(NamedTuple):
     prompt_template: str = ""
     layout: str = ""
     sampling: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
     fitted: Mapping[str, Any] = {}
 
 
@@ -46,8 +62,10 @@ def add_judge(
     model: str = "",
     protocol: str = Protocol.PAIRWISE,
     sampling: Mapping[str, Any] | None = None,
+    options: Options | None = None,
     price_input_usd_per_million: Decimal | None = None,
     price_output_usd_per_million: Decimal | None = None,
+    price_cached_usd_per_million: Decimal | None = None,
 ) -> JudgeVersion:
     """Return the judge's version with this content, made if there is none yet.
 
@@ -58,8 +76,13 @@ def add_judge(
     name = name.strip()
     if not name or len(name) > 100:
         raise JudgeError("A judge needs a name of 1 to 100 characters.")
-    content = _content(project, kind, base_url=base_url, model=model, protocol=protocol, sampling=dict(sampling or {}))
-    prices = _prices(kind, price_input_usd_per_million, price_output_usd_per_million)
+    prices = _prices(
+        kind, Prices(price_input_usd_per_million, price_output_usd_per_million, price_cached_usd_per_million)
+    )
+    if kind in SERVED:
+        content = _served(project, kind, base_url, model, protocol, dict(sampling or {}), options or Options())
+    else:
+        content = _unserved(project, kind, dict(sampling or {}), options or Options())
     with transaction.atomic():
         return _version(project, name, content, prices)
 
@@ -102,9 +125,28 @@ def key_of(base_url: str) -> str:
     return keys.get(f"{host}:{parts.port}", "") or keys.get(host, "")
 
 
-def _content(
-    project: Project, kind: str, *, base_url: str, model: str, protocol: str, sampling: dict[str, Any]
+def _served(
+    project: Project,
+    kind: str,
+    base_url: str,
+    model: str,
+    protocol: str,
+    sampling: dict[str, Any],
+    options: Options,
 ) -> _Content:
+    """Return the content of a judge behind a server."""
+    if not base_url.strip() or not model.strip():
+        raise JudgeError("A judge behind a server needs its address and model: --base-url and --model.")
+    if kind == JudgeKind.DECISIONS:
+        protocol = Protocol.DECISIONS
+    elif protocol not in Protocol.values or protocol == Protocol.DECISIONS:
+        known = _listed(set(Protocol.values) - {Protocol.DECISIONS.value})
+        raise JudgeError(f"Unknown protocol {protocol!r} for a judge of kind {kind}. Known: {known}.")
+    return _asked(project, kind, check_address(base_url), model.strip(), protocol, sampling, options)
+
+
+def _unserved(project: Project, kind: str, sampling: dict[str, Any], options: Options) -> _Content:
+    """Return the content of a judge that needs no server: a rule, the local model, or other judges together."""
     if kind == JudgeKind.LENGTH:
         return _Content(kind)
     if kind == JudgeKind.LEARNED:
@@ -112,25 +154,24 @@ def _content(
         from judges.rules import fit_learned
 
         return _Content(kind, fitted=fit_learned(project))
-    if unknown := set(sampling) - SAMPLING_NAMES:
-        raise JudgeError(f"Unknown sampling settings: {', '.join(sorted(unknown))}. Known: {_listed(SAMPLING_NAMES)}.")
     if kind == JudgeKind.LOCAL:
         require_local_judge()
-        protocol, base_url, model = Protocol.LETTER, "", MODEL_NAME
-        sampling.setdefault("temperature", 0)
-    elif kind == JudgeKind.OPENAI:
-        if not base_url.strip() or not model.strip():
-            raise JudgeError("A judge behind a server needs its address and model: --base-url and --model.")
-        if protocol not in Protocol.values:
-            raise JudgeError(f"Unknown protocol {protocol!r}. Known: {_listed(Protocol.values)}.")
-        base_url, model = check_address(base_url), model.strip()
-    else:
-        raise JudgeError(f"A judge of kind {kind!r} cannot be added. Kinds: openai, local, length, learned.")
-    limit = sampling.setdefault(
-        "max_tokens", DEFAULT_MAX_TOKENS if protocol == Protocol.PAIRWISE else LETTER_MAX_TOKENS
-    )
+        return _asked(
+            project, kind, "", MODEL_NAME, Protocol.LETTER, {"temperature": 0, **sampling}, options._replace(tie=False)
+        )
+    raise JudgeError(f"A judge of kind {kind!r} cannot be added. Kinds: {_listed(ADDED)}.")
+
+
+def _asked(
+    project: Project, kind: str, base_url: str, model: str, protocol: str, sampling: dict[str, Any], options: Options
+) -> _Content:
+    """Return the content of a judge that is asked in words."""
+    if unknown := set(sampling) - SAMPLING_NAMES:
+        raise JudgeError(f"Unknown sampling settings: {', '.join(sorted(unknown))}. Known: {_listed(SAMPLING_NAMES)}.")
+    limit = sampling.setdefault("max_tokens", DEFAULT_MAX_TOKENS[Protocol(protocol)])
     if not isinstance(limit, int) or not 1 <= limit <= 100_000:
         raise JudgeError(f"max_tokens is {limit!r}; it takes a whole number from 1 to 100000.")
+    checked = check_options(options, kind=kind, protocol=protocol)
     return _Content(
         kind,
         base_url=base_url,
@@ -139,23 +180,24 @@ def _content(
         prompt_template=system_message(project, protocol),
         layout=layout_hash(protocol),
         sampling=sampling,
+        options=checked.as_json(),
     )
 
 
-def _prices(kind: str, given_in: Decimal | None, given_out: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
-    if kind in {*RULES, JudgeKind.LOCAL}:
-        return Decimal(0), Decimal(0)
-    for price in (given_in, given_out):
+def _prices(kind: str, given: Prices) -> Prices:
+    if kind not in SERVED:
+        return Prices(Decimal(0), Decimal(0), None)
+    for price in given:
         if price is not None and not (price.is_finite() and 0 <= price < 100_000):
             raise JudgeError(f"A price is {price}; it takes US dollars per million tokens, from 0 to 100000.")
-    if (given_in is None) != (given_out is None):
+    if (given.input is None) != (given.output is None):
         raise JudgeError("Give both prices, of input and of output, or none.")
-    return given_in, given_out
+    if given.cached is not None and given.input is None:
+        raise JudgeError("The price of cached input goes with the prices of input and output.")
+    return given
 
 
-def _version(
-    project: Project, name: str, content: _Content, prices: tuple[Decimal | None, Decimal | None]
-) -> JudgeVersion:
+def _version(project: Project, name: str, content: _Content, prices: Prices) -> JudgeVersion:
     """Caller holds a transaction; the judge's row is locked so that two callers cannot make the same number."""
     judge, _ = Judge.objects.get_or_create(project=project, name=name, defaults={"kind": content.kind})
     judge = Judge.objects.select_for_update().get(pk=judge.pk)
@@ -164,9 +206,10 @@ def _version(
     digest = content_hash(content._asdict())
     version = judge.versions.filter(content_hash=digest).first()
     if version:
-        if prices != (None, None):
-            version.price_input_usd_per_million, version.price_output_usd_per_million = prices
-            version.save(update_fields=["price_input_usd_per_million", "price_output_usd_per_million"])
+        if prices != Prices():
+            version.price_input_usd_per_million, version.price_output_usd_per_million = prices.input, prices.output
+            version.price_cached_usd_per_million = prices.cached
+            version.save(update_fields=[f"price_{name}_usd_per_million" for name in Prices._fields])
         return version
     number = (judge.versions.aggregate(last=Max("number"))["last"] or 0) + 1
     rater_name = f"{name} v{number}"
@@ -181,10 +224,12 @@ def _version(
         base_url=content.base_url,
         prompt_template=content.prompt_template,
         sampling=dict(content.sampling),
+        options=dict(content.options),
         fitted=dict(content.fitted),
-        asks_both_orders=content.kind not in RULES,
-        price_input_usd_per_million=prices[0],
-        price_output_usd_per_million=prices[1],
+        asks_both_orders=content.kind not in RULES | COMBINED and content.protocol != Protocol.RATING,
+        price_input_usd_per_million=prices.input,
+        price_output_usd_per_million=prices.output,
+        price_cached_usd_per_million=prices.cached,
         content_hash=digest,
     )
 

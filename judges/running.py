@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from annotation.models import Pair, Project, User
 from annotation.publishing import wake
-from judges.defining import RULES
 from judges.errors import JudgeError
-from judges.models import JudgeKind, JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
+from judges.models import RULES, JudgeKind, JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
 from judges.paying import cap_again, cap_for
 from judges.working import Work, pause_run, release_expired
 

@@ -23,9 +23,8 @@ from django.utils import timezone
 
 from judges import paying
 from judges.asking import Answer, Question, ask, largest_cost
-from judges.defining import RULES
 from judges.errors import JudgeError
-from judges.models import JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
+from judges.models import RULES, JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
 from judges.settling import settle_pair
 
 logger = logging.getLogger(__name__)

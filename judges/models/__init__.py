@@ -1,6 +1,28 @@
-"""Judges, their versions, runs and verdicts."""
+"""Judges, their versions, servers, runs and verdicts."""
 
-from judges.models.definitions import Judge, JudgeKind, JudgeVersion
-from judges.models.runs import JudgeRun, Order, RunState, Verdict, VerdictState
+from judges.models.batches import Batch, BatchState
+from judges.models.definitions import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
+from judges.models.flags import ResponseFlag
+from judges.models.runs import JudgeRun, Order, RunPurpose, RunState, Verdict, VerdictState
+from judges.models.servers import CachedReply, ModelServer, ServedModel, ServerShare
 
-__all__ = ["Judge", "JudgeKind", "JudgeRun", "JudgeVersion", "Order", "RunState", "Verdict", "VerdictState"]
+__all__ = [
+    "COMBINED",
+    "RULES",
+    "Batch",
+    "BatchState",
+    "CachedReply",
+    "Judge",
+    "JudgeKind",
+    "JudgeRun",
+    "JudgeVersion",
+    "ModelServer",
+    "Order",
+    "ResponseFlag",
+    "RunPurpose",
+    "RunState",
+    "ServedModel",
+    "ServerShare",
+    "Verdict",
+    "VerdictState",
+]

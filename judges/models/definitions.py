@@ -10,10 +10,20 @@ class JudgeKind(models.TextChoices):
     """How a judge comes to its answer."""
 
     OPENAI = "openai", "Model behind an OpenAI-compatible server"
+    DECISIONS = "decisions", "Decision model (a probability per option, no text)"
+    BATCH = "batch", "Model asked by files of requests (batch API)"
+    JURY = "jury", "Jury: several judges as one"
+    CASCADE = "cascade", "Cascade: a cheap judge first, a strong one where it is unsure"
     LOCAL = "local", "Small local model (plumbing demo)"
     LENGTH = "length", "The longer response wins (baseline)"
     LEARNED = "learned", "Learned from this project's human labels (baseline)"
     RECORDED = "recorded", "Imported judgements"
+
+
+# Kinds that ask no model themselves: they answer from what other judges of the project have answered.
+COMBINED = {JudgeKind.JURY, JudgeKind.CASCADE}
+# Kinds whose answers follow from the texts alone: no call, no money, no order.
+RULES = {JudgeKind.LENGTH, JudgeKind.LEARNED}
 
 
 class Judge(models.Model):
@@ -23,6 +33,9 @@ class Judge(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judges")
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=16, choices=JudgeKind)
+    gate = models.JSONField(
+        default=dict, blank=True, help_text="Thresholds a manager set for its labels to stand alone (judges.gating)."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -51,11 +64,18 @@ class JudgeVersion(models.Model):
     base_url = models.URLField(max_length=500, blank=True)
     prompt_template = models.TextField(blank=True)
     sampling = models.JSONField(default=dict, blank=True)
+    options = models.JSONField(default=dict, blank=True, help_text="How it is asked and read (judges.options).")
+    calibration = models.JSONField(
+        default=dict, blank=True, help_text="The map fitted to people's labels (judges.calibrating); not content."
+    )
     # What a learned baseline was fitted to, and its coefficients.
     fitted = models.JSONField(default=dict, blank=True)
     asks_both_orders = models.BooleanField(default=True, help_text="Off for rules that cannot see an order.")
     price_input_usd_per_million = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     price_output_usd_per_million = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    price_cached_usd_per_million = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text="Input tokens the server had in its cache."
+    )
     content_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -21,16 +21,26 @@ class RunState(models.TextChoices):
     DONE = "done", "Done"
 
 
+class RunPurpose(models.TextChoices):
+    """What a run asks for."""
+
+    LABEL = "label", "Preferences"
+    EXPLAIN = "explain", "Rationales of preferences that are there"
+
+
 class JudgeRun(models.Model):
     """One request to have a judge version label pairs, with its own cap on money.
 
     `reserved_usd` is money promised to calls under way: reserve before, settle after, so that
-    `spent_usd + reserved_usd <= budget_usd` at every instant.
+    `spent_usd + reserved_usd <= budget_usd` at every instant. The runs of the members of a jury or cascade
+    have a `parent`: its row holds the money of all of them, and pausing it pauses them.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judge_runs")
     version = models.ForeignKey(JudgeVersion, on_delete=models.CASCADE, related_name="runs")
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
+    purpose = models.CharField(max_length=8, choices=RunPurpose, default=RunPurpose.LABEL)
     state = models.CharField(max_length=8, choices=RunState, default=RunState.RUNNING)
     reason = models.TextField(blank=True, help_text="Why it is paused, in words for a person.")
     budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -53,8 +63,15 @@ class JudgeRun(models.Model):
             ),
         ]
 
+    parent_id: "uuid.UUID | None"
+
     def __str__(self) -> str:
         return f"run of {self.version}"
+
+    @property
+    def payer_id(self) -> "uuid.UUID":
+        """The run whose row holds the money: its parent's where it has one."""
+        return self.parent_id or self.pk
 
 
 class VerdictState(models.TextChoices):
@@ -67,10 +84,16 @@ class VerdictState(models.TextChoices):
 
 
 class Order(models.TextChoices):
-    """Which stored response the judge saw first; `NONE` where it saw no order (a rule, separate scores)."""
+    """What the judge saw: both responses in an order, one alone (a rating), or none (a rule).
+
+    `WHY` is the second pass: the pair with the choice made, asked for its reason.
+    """
 
     AB = "ab", "a first"
     BA = "ba", "b first"
+    ONLY_A = "a", "a alone"
+    ONLY_B = "b", "b alone"
+    WHY = "why", "Its reason"
     NONE = "", "No order"
 
 
@@ -92,15 +115,25 @@ class Verdict(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     version = models.ForeignKey(JudgeVersion, on_delete=models.CASCADE, related_name="verdicts")
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="verdicts")
-    order = models.CharField(max_length=2, choices=Order, blank=True)
+    order = models.CharField(max_length=3, choices=Order, blank=True)
     run = models.ForeignKey(JudgeRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="verdicts")
     state = models.CharField(max_length=8, choices=VerdictState, default=VerdictState.PENDING)
     lease_until = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     reserved_usd = models.DecimalField(max_digits=12, decimal_places=6, default=Decimal(0))
+    batch = models.ForeignKey("judges.Batch", on_delete=models.SET_NULL, null=True, blank=True, related_name="verdicts")
 
     choice = models.CharField(max_length=8, choices=Choice, blank=True)
-    prob_a = models.FloatField(null=True, blank=True)
+    prob_a = models.FloatField(null=True, blank=True, help_text="P(a is better), half of a tie's counted in.")
+    distribution = models.JSONField(
+        default=dict, blank=True, help_text="Probabilities: of a, tie and b; or, for a rating, of each score."
+    )
+    label_mass = models.FloatField(null=True, blank=True, help_text="What the labels held of all probability.")
+    samples = models.PositiveSmallIntegerField(default=1, help_text="Calls whose answers this one sums up.")
+    criteria = models.JSONField(
+        default=dict, blank=True, help_text="By criterion: {choice, prob_a, distribution} or {score, distribution}."
+    )
+    from_cache = models.BooleanField(default=False, help_text="Answered before, by the same request; cost nothing.")
     score_a = models.FloatField(null=True, blank=True)
     score_b = models.FloatField(null=True, blank=True)
     rationale = models.TextField(blank=True)
@@ -109,6 +142,7 @@ class Verdict(models.Model):
     answered_by = models.CharField(max_length=200, blank=True, help_text="The model the server says it used.")
     prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cached_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Of the prompt's, read from a cache.")
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     meta = models.JSONField(default=dict, blank=True, help_text="What an imported record said beside this.")
@@ -124,7 +158,11 @@ class Verdict(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["version", "pair", "order"], name="one_verdict_per_version_pair_and_order"),
             models.CheckConstraint(
-                condition=~models.Q(state="done") | models.Q(choice__in=Choice.values), name="verdict_done_has_a_choice"
+                condition=~models.Q(state="done")
+                | models.Q(choice__in=Choice.values)
+                | models.Q(order="a", score_a__isnull=False)
+                | models.Q(order="b", score_b__isnull=False),
+                name="verdict_done_has_an_answer",
             ),
             models.CheckConstraint(
                 condition=~models.Q(state="failed") | ~models.Q(error=""), name="verdict_failed_says_why"

@@ -1,0 +1,23 @@
+"""What the detector found in responses: text that speaks to the judge instead of answering."""
+
+from django.db import models
+
+from annotation.models import Response
+
+
+class ResponseFlag(models.Model):
+    """A reason not to take a judge's word on any pair with this response (`judges.flagging`)."""
+
+    response = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="flags")
+    kind = models.CharField(max_length=40)
+    quote = models.CharField(max_length=300, blank=True, help_text="The place in the response that raised it.")
+    detector = models.CharField(max_length=16, help_text="The detector's version.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["response", "kind"], name="one_flag_per_response_and_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.response_id}"
