@@ -5,15 +5,21 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from amqp.exceptions import AMQPError, MessageNacked
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
 
 from annotation.models import OutboxEvent
 
 logger = logging.getLogger(__name__)
+
+# How long the broker may take to say that it has a message (measured: 2 ms). One that is out of memory or disk says
+# nothing at all.
+CONFIRM_SECONDS = 2.0
 
 
 def publish(topic: str, payload: dict[str, Any]) -> OutboxEvent:
@@ -39,14 +45,16 @@ def ring(event_id: uuid.UUID) -> bool:
 
 
 def wake(tasks: Sequence[str], payload: dict[str, Any]) -> bool:
-    """Send a message with the same arguments to each task, in one try; say whether the broker took them.
+    """Send a message with the same arguments to each task; say whether the broker took them, in seconds at most.
 
-    Raises nothing for a broker that is down: what the message is about is a row, and a sweeper sends it again.
+    Raises nothing for a broker that is down or refuses: what the message is about is a row, and a sweeper sends it
+    again.
     """
     try:
         _send(tasks, payload)
-    except (OperationalError, OSError) as error:  # OSError: the folder of a filesystem broker is gone or full
-        logger.warning("%s of %s waits: the broker does not answer (%s)", ", ".join(tasks), _shown(payload), error)
+    # OSError: the folder of a filesystem broker is gone or full. AMQPError: RabbitMQ has the queue otherwise declared.
+    except (KombuError, AMQPError, MessageNacked, OSError) as error:
+        logger.warning("%s of %s waits: the broker does not take it (%s)", ", ".join(tasks), _shown(payload), error)
         return False
     return True
 
@@ -59,11 +67,27 @@ def _send(tasks: Sequence[str], payload: dict[str, Any]) -> None:
     if not tasks:
         return
     with current_app.producer_or_acquire() as producer:
-        # One try: a web request must never wait for a broker, and the row is there for the next round. `retry=False`
-        # alone is not enough, since a producer without a connection asks for one again and again (measured: 6 s).
-        producer.connection.ensure_connection(max_retries=0)
-        for task in tasks:
-            current_app.send_task(task, kwargs=payload, producer=producer, retry=False)
+        connection = producer.connection
+        kept = connection.connected
+        try:
+            _send_once(producer, connection, tasks, payload)
+        except Exception as error:
+            # Not for the next one: a late confirmation would be taken for its own, and a connection that RabbitMQ
+            # has stopped reading never answers again.
+            connection.collect()
+            if not kept or isinstance(error.__cause__, TimeoutError):
+                raise
+            # Kept from before the broker was started anew.
+            producer.revive(connection)
+            _send_once(producer, connection, tasks, payload)
+
+
+def _send_once(producer: Producer, connection: Connection, tasks: Sequence[str], payload: dict[str, Any]) -> None:
+    # One try to connect: a web request must never wait for a broker, and the row is there for the next round.
+    # `retry=False` alone is not enough: a producer without a connection asks for one again and again (measured: 6 s).
+    connection.ensure_connection(max_retries=0)
+    for task in tasks:
+        current_app.send_task(task, kwargs=payload, producer=producer, retry=False, confirm_timeout=CONFIRM_SECONDS)
 
 
 def ring_unpublished(limit: int = 1000) -> int:

@@ -7,8 +7,12 @@ sweeper (`beat_schedule`) finds what a lost message or a dead worker left behind
 import os
 from typing import Any
 
+from amqp.exceptions import PreconditionFailed
 from celery import Celery
+from celery.app.amqp import AMQP
+from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
+from kombu.messaging import Consumer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -16,6 +20,48 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from config import settings
 
 QUEUES = ("default", "judges", "routing", "exports")
+ON_RABBITMQ = settings.BROKER_URL.startswith("amqp")
+# Messages that RabbitMQ gave up on lie here, for a person to look at; nothing reads them, since their work is in rows.
+DEAD_LETTERS = Queue(
+    "dead",
+    Exchange("tiebreak.dead", type="fanout"),
+    # The oldest go first, so that letters nobody looks at cannot fill the disk.
+    queue_arguments={"x-queue-type": "quorum", "x-max-length": 10_000},
+)
+DELIVERY_LIMIT = 5
+# What RabbitMQ is told about each queue. Once declared it cannot be changed (docs/operating.md, 'The broker').
+QUEUE_ARGUMENTS = {
+    # Survives a broker that is killed: classic queues lose what they had not written.
+    "x-queue-type": "quorum",
+    # A message whose worker dies again and again is set aside; without a limit it would come back for ever (RabbitMQ 3)
+    # or vanish after 20 times without a trace (RabbitMQ 4).
+    "x-delivery-limit": DELIVERY_LIMIT,
+    "x-dead-letter-exchange": DEAD_LETTERS.exchange.name,
+    # Milliseconds without an acknowledgement. Four times the longest chunk of judgements (10 minutes, and the deadlines
+    # of the last questions). From RabbitMQ 3.12; before, the server's own (30 minutes) stands.
+    "x-consumer-timeout": 3_600_000,
+}
+
+
+class Queues(AMQP):
+    """Declares all queues whenever a worker connects, not only those it serves.
+
+    Celery binds each queue it knows to its exchange for delayed messages, and fails where one was never declared: the
+    first worker on a new broker, or any on one that lost its disk.
+    """
+
+    def TaskConsumer(self, channel: Any, queues: Any = None, accept: Any = None, **options: Any) -> Consumer:
+        """Declare, then consume. Raises `ImproperlyConfigured` where a queue exists with other arguments."""
+        for queue in [DEAD_LETTERS, *self.queues.values()] if ON_RABBITMQ else []:
+            try:
+                queue(channel).declare()
+            except PreconditionFailed as error:
+                raise ImproperlyConfigured(
+                    f"The queue {queue.name} exists with other arguments, which RabbitMQ cannot change ({error}). "
+                    f"Stop the workers and delete it (rabbitmqctl delete_queue {queue.name}): nothing is lost, since "
+                    "work is kept in the database (docs/operating.md, 'The broker')."
+                ) from None
+        return super().TaskConsumer(channel, queues, accept, **options)
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
@@ -43,26 +89,42 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
     }
 
 
-app = Celery("tiebreak")
+def _sweep(task: str, seconds: float) -> dict[str, Any]:
+    # A look that nobody took before the next one is due is dropped: they do not pile up while workers are away.
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+app = Celery("tiebreak", amqp=Queues)
 app.conf.update(
     broker_url=settings.BROKER_URL,
     broker_transport_options=_transport_options(settings.BROKER_URL),
+    # A worker may be started before its broker.
     broker_connection_retry_on_startup=True,
     # The default gives up after 100 tries; a worker waits for its broker for as long as it takes.
     broker_connection_max_retries=None,
+    # Seconds for one try to connect. A web request makes one try: it must not hang on a host that swallows packets.
+    broker_connection_timeout=2,
+    # Seconds to wait for a free connection of the pool, then the message counts as not sent; the default is for ever.
+    broker_pool_acquire_timeout=2,
+    # Results are rows.
     task_ignore_result=True,
+    # Nothing that could run code when it is read.
     task_serializer="json",
     accept_content=["json"],
     # A message is acknowledged when its work is stored, not when it arrives ...
     task_acks_late=True,
-    # ... and comes back when the process working on it is killed.
+    # ... and comes back when the process working on it is killed (a pool of processes; a killed worker's always do).
     task_reject_on_worker_lost=True,
-    # One message at a time: a killed worker takes no waiting work with it.
+    # One message a thread: a killed worker takes no waiting work with it.
     worker_prefetch_multiplier=1,
-    # A task whose broker connection is gone would run twice at once.
-    worker_cancel_long_running_tasks_on_connection_loss=True,
-    # Gives a running chunk time to store its answers when the process is told to stop.
+    # A message that comes again while its task still runs finds its rows claimed, and asks nothing. Ending the task
+    # would throw away the calls it has under way, and the pools used here cannot (threads, solo: a traceback a task).
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    # An ordinary stop (SIGTERM) begins no question and waits for those under way. A stop in a hurry (SIGQUIT) lets
+    # chunks go on for so many seconds before it cuts them off: Celery tells us of it only afterwards (measured).
     worker_soft_shutdown_timeout=10,
+    # There is no task_time_limit: pools of threads and solo ignore it (measured). A chunk bounds itself: it begins
+    # nothing after ten minutes (judges.running.CHUNK_SECONDS), and each call has a deadline.
     worker_hijack_root_logger=False,
     task_default_queue="default",
     task_queues=[
@@ -71,22 +133,28 @@ app.conf.update(
             # Without an exchange and key of its own every queue is bound alike, and gets a copy of every message.
             Exchange("tiebreak", type="topic"),
             routing_key=name,
-            queue_arguments={"x-queue-type": "quorum"} if settings.BROKER_URL.startswith("amqp") else None,
+            queue_arguments=QUEUE_ARGUMENTS if ON_RABBITMQ else None,
         )
         for name in QUEUES
     ],
     task_routes={
+        # Not behind the chunks: a sweep may have to heal them, and what is late by one period is dropped.
+        "judges.tasks.sweep_runs": {"queue": "default"},
+        "judges.tasks.poll_batches": {"queue": "default"},
+        "judges.tasks.forget_replies": {"queue": "default"},
         "judges.*": {"queue": "judges"},
         "routing.*": {"queue": "routing"},
         "exports.*": {"queue": "exports"},
     },
     beat_schedule_filename=str(settings.VAR_DIR / "beat-schedule"),
     beat_schedule={
-        "ring-unpublished-events": {"task": "annotation.tasks.ring_unpublished", "schedule": 30.0},
-        "expire-leases": {"task": "annotation.tasks.expire_leases", "schedule": 30.0},
-        "send-waiting-imports": {"task": "annotation.tasks.send_waiting_imports", "schedule": 60.0},
-        "send-waiting-snapshots": {"task": "exports.tasks.send_waiting_snapshots", "schedule": 60.0},
-        "sweep-judge-runs": {"task": "judges.tasks.sweep_runs", "schedule": 30.0},
+        "ring-unpublished-events": _sweep("annotation.tasks.ring_unpublished", settings.SWEEP_SECONDS),
+        "expire-leases": _sweep("annotation.tasks.expire_leases", settings.SWEEP_SECONDS),
+        "send-waiting-imports": _sweep("annotation.tasks.send_waiting_imports", 2 * settings.SWEEP_SECONDS),
+        "send-waiting-snapshots": _sweep("exports.tasks.send_waiting_snapshots", 2 * settings.SWEEP_SECONDS),
+        "sweep-judge-runs": _sweep("judges.tasks.sweep_runs", settings.SWEEP_SECONDS),
+        "poll-judge-batches": _sweep("judges.tasks.poll_batches", settings.JUDGE_BATCH_POLL_SECONDS),
+        "forget-old-replies": _sweep("judges.tasks.forget_replies", 24 * 3600.0),
     },
 )
 app.autodiscover_tasks(["annotation", "judges", "routing", "exports"])

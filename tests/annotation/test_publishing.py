@@ -107,7 +107,7 @@ def test_fact_waits_in_its_row_while_the_broker_is_down(
             publish("preference_submitted", {"pair_id": f"p{number}"})
     # A person who submits an answer must not wait for a broker: no retries, three refusals.
     assert time.monotonic() - started < 2
-    assert "the broker does not answer" in caplog.text
+    assert "the broker does not take it" in caplog.text
     assert OutboxEvent.objects.filter(published_at__isnull=True).count() == 3
     assert ring_unpublished() == 0
 
