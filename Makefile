@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 SERVE ?= 1
 PORT ?= 8000
 
-.PHONY: help demo up test test-slow lint format lock bench clean
+.PHONY: help demo up test test-slow lint format lock bench bench-judging clean
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
@@ -68,6 +68,12 @@ lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
 
 bench: $(VENV)/.dev ## speed, as ratios to a floor measured in the same run
 	@for script in bench/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+bench-judging: $(VENV)/.dev ## verdicts a second beside a plain client loop: on SQLite and, with DATABASE_URL, on that
+	env -u DATABASE_URL $(PY) bench/judging.py
+ifdef DATABASE_URL
+	$(PY) bench/judging.py
+endif
 
 clean: ## remove the virtual environment and everything the application wrote
 	rm -rf $(VENV) var

@@ -24,6 +24,9 @@ LEAST_GROUPS = 5
 REPEATS = 1000
 LEVEL = 0.95
 Z = 1.959963984540054
+# The standard normal quantile of 80 %: the power at which an effect counts as detectable.
+POWER_Z = 0.8416212335729143
+DETECTABLE_WIDTHS = (Z + POWER_Z) / (2 * Z)
 # Sides of a choice: "both bad" prefers neither response, as "tie" does.
 SIDES = ("a", "b", "tie")
 SIDE_OF = {Choice.A.value: "a", Choice.B.value: "b", Choice.TIE.value: "tie", Choice.BOTH_BAD.value: "tie"}
@@ -49,10 +52,26 @@ class Figure(NamedTuple):
     interval: Interval | None = None
     too_few: str = ""
 
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true difference that a sample like this one shows in four of five cases (two-sided 5 %).
+
+        1.96 + 0.84 standard errors, from the interval's width, so dependence within groups is counted in. None without
+        an interval.
+        """
+        return None if self.interval is None else DETECTABLE_WIDTHS * (self.interval.high - self.interval.low)
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the figure as JSON values: value, n, low, high, too_few."""
+        """Return the figure as JSON values: value, n, low, high, detectable, too_few."""
         low, high = self.interval or (None, None)
-        return {"value": self.value, "n": self.n, "low": low, "high": high, "too_few": self.too_few}
+        return {
+            "value": self.value,
+            "n": self.n,
+            "low": low,
+            "high": high,
+            "detectable": self.detectable,
+            "too_few": self.too_few,
+        }
 
 
 class Agreement(NamedTuple):

@@ -136,9 +136,15 @@ LOGOUT_REDIRECT_URL = "sign_in"
 # --- Broker: a wake-up only; the database is the queue of record -----------------------------------------------------
 BROKER_URL = _required("BROKER_URL") if PRODUCTION else env.str("BROKER_URL", "filesystem://localhost")
 BROKER_DIR = VAR_DIR / "broker"
+# How often the scheduler looks for what a lost message or a dead worker left behind.
+SWEEP_SECONDS: float = env.float("TIEBREAK_SWEEP_SECONDS", default=30.0)
 
 # Which Celery task hears of which fact (annotation.models.OutboxEvent.topic).
-OUTBOX_CONSUMERS = {"preference_submitted": ["routing.tasks.resolve_pair"]}
+OUTBOX_CONSUMERS = {
+    "preference_submitted": ["routing.tasks.resolve_pair"],
+    "judge_run_finished": ["routing.tasks.resolve_after_run"],
+    "labels_outdated": ["routing.tasks.resolve_project"],
+}
 
 # --- Judges ---------------------------------------------------------------------------------------------------------
 # A key belongs to a host, so it can never be sent to another: TIEBREAK_JUDGE_KEYS='{"api.openai.com": "sk-..."}'.
@@ -148,13 +154,29 @@ if env.str("OPENAI_API_KEY", ""):
 # Hosts a judge may be asked at. Only the operator widens it, so that no page can turn the server into a proxy.
 JUDGE_HOSTS: list[str] = env.list("TIEBREAK_JUDGE_HOSTS", default=["api.openai.com", "127.0.0.1", "localhost"])
 JUDGE_TIMEOUT_SECONDS: float = env.float("TIEBREAK_JUDGE_TIMEOUT_SECONDS", default=90.0)
-JUDGE_CONCURRENCY: int = env.int("TIEBREAK_JUDGE_CONCURRENCY", default=16)
+# How model servers are spoken to: aiohttp takes half the processor time a call, httpx is the model client's own.
+JUDGE_TRANSPORT: str = env.str("TIEBREAK_JUDGE_TRANSPORT", default="aiohttp")
+if JUDGE_TRANSPORT not in {"aiohttp", "httpx"}:
+    raise ImproperlyConfigured(f"TIEBREAK_JUDGE_TRANSPORT is {JUDGE_TRANSPORT!r}; it takes 'aiohttp' or 'httpx'.")
+# Calls one message's work may have under way. How many a server gets of all workers is in its row, and follows what it
+# says (judges.limiting): it starts at 16 and grows to this many, unless its row allows more or less.
+JUDGE_CONCURRENCY: int = env.int("TIEBREAK_JUDGE_CONCURRENCY", default=64)
+JUDGE_MAX_CONCURRENCY: int = env.int("TIEBREAK_JUDGE_MAX_CONCURRENCY", default=64)
+# Conversations in one request, at servers whose probe found that form; 1 for one each.
+JUDGE_CONVERSATIONS_A_REQUEST: int = env.int("TIEBREAK_JUDGE_CONVERSATIONS_A_REQUEST", default=32)
 JUDGE_LEASE_SECONDS: int = env.int("TIEBREAK_JUDGE_LEASE_SECONDS", default=600)
 JUDGE_CHUNK_SIZE: int = env.int("TIEBREAK_JUDGE_CHUNK_SIZE", default=128)
+# How long an answer is used again for the same request; without a number of days, for ever.
+JUDGE_CACHE_DAYS: float | None = env.float("TIEBREAK_JUDGE_CACHE_DAYS", default=None)
+# What a server takes in one file of requests. OpenAI: 50,000 lines and 200 MB.
+JUDGE_BATCH_REQUESTS: int = env.int("TIEBREAK_JUDGE_BATCH_REQUESTS", default=50_000)
+JUDGE_BATCH_BYTES: int = env.int("TIEBREAK_JUDGE_BATCH_BYTES", default=200_000_000)
+JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS", default=60.0)
 
 # --- Files ----------------------------------------------------------------------------------------------------------
 UPLOAD_DIR = VAR_DIR / "uploads"
 EXPORT_DIR = VAR_DIR / "exports"
+BATCH_DIR = VAR_DIR / "batches"
 UPLOAD_LIMIT_BYTES: int = env.int("TIEBREAK_UPLOAD_LIMIT_BYTES", default=2 * 1024**3)
 IMPORT_LINE_LIMIT_BYTES: int = env.int("TIEBREAK_IMPORT_LINE_LIMIT_BYTES", default=16 * 1024**2)
 

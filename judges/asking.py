@@ -1,62 +1,207 @@
-"""Ask a judge version questions and yield its answers as they arrive, whatever kind of judge it is.
+"""Ask a judge version questions, whatever kind of judge it is, and give its answers as they arrive.
 
 An error is data: an `Answer` with its reason. Only the caller's thread touches the database; the network thread asks.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from decimal import ROUND_UP, Decimal
-from functools import partial
-from queue import SimpleQueue
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from judges.capabilities import Capabilities, capabilities_of
-from judges.clients import Endpoint, Reply, backoff, complete, rest, scrub, submit
+from judges.capabilities import capabilities_of
+from judges.clients import Endpoint, Reply, backoff, complete, complete_many, decide, network, rest
 from judges.defining import check_address, key_of
 from judges.errors import CallFailed, JudgeError
 from judges.local import local_server
-from judges.models import JudgeKind, JudgeVersion, Order
-from judges.parsing import parse_verdict, storable
-from judges.prompting import messages_for
-from judges.questions import Answer, Question
-
-__all__ = ["Answer", "Question", "ask", "endpoint_of", "largest_cost"]
+from judges.models import COMBINED, RULES, JudgeKind, JudgeVersion
+from judges.options import read_options
+from judges.questions import Answer, Protocol, Question
+from judges.reading import answer_of
 
 logger = logging.getLogger(__name__)
 
-MICRO_DOLLAR = Decimal("0.000001")
-# What chat templates add around each message, generously.
-TOKENS_PER_MESSAGE = 16
-Arrival = tuple[Question, "Future[Answer]"]
-_FLIPPED = {"first": "second", "second": "first"}
+# Answers come in bursts: waiting this long for more makes one transaction of many.
+LINGER_SECONDS = 0.02
+# Kinds that are answered in this process, at once.
+ANSWERED_HERE = RULES | COMBINED
+_ASKED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH, JudgeKind.LOCAL}
 
 
-def ask(version: JudgeVersion, questions: Iterable[Question | None], *, concurrency: int) -> Iterator[Answer]:
-    """Yield one answer a question, in the order they arrive.
+class _Came(NamedTuple):
+    """What the network thread brings back for one question: replies of its samples, or why there are no (more)."""
 
-    Questions are drawn one by one on the caller's thread as slots become free, so drawing one may claim it. None says
-    "nothing to ask now, come again after an answer". When the caller stops giving questions, those under way are
-    still waited for: they may be paid. Raises `JudgeError` where the judge cannot be asked at all.
+    question: Question
+    replies: Sequence[Reply] = ()
+    failure: Exception | None = None
+    asked_with: dict[str, Any] = {}
+
+
+class Asking:
+    """Questions under way at a model. Used by one thread, which also may use the database between its methods."""
+
+    def __init__(self, version: JudgeVersion) -> None:
+        """Look up how the version is asked. Raises `JudgeError` where it cannot be asked at all."""
+        if version.judge.kind not in _ASKED:
+            raise JudgeError(f"{version} holds imported judgements and cannot be asked.")
+        self.version = version
+        self._samples = read_options(version.options).samples
+        endpoint = endpoint_of(version)
+        # All samples of a question must end before its lease does.
+        deadline = min(endpoint.deadline, 0.8 * settings.JUDGE_LEASE_SECONDS / self._samples)
+        self.endpoint = endpoint._replace(deadline=deadline, timeout=min(endpoint.timeout, deadline))
+        self.under_way = 0
+        self._can = capabilities_of(version, self.endpoint.base_url)
+        self._came: SimpleQueue[_Came] = SimpleQueue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def a_request(self) -> int:
+        """How many questions go in one request: several where the server knows that form."""
+        known = self._can.many and self.version.protocol != Protocol.DECISIONS
+        return max(1, settings.JUDGE_CONVERSATIONS_A_REQUEST) if known else 1
+
+    def begin(self, questions: Sequence[Question]) -> None:
+        """Ask these now, all at once."""
+        self.under_way += len(questions)
+        network().loop.call_soon_threadsafe(self._start, list(questions), self.a_request)
+
+    def arrived(self, *, seconds: float, enough: int = 64) -> list[Answer]:
+        """Return what has come, at most `enough` answers; waits for the first, at most so many seconds."""
+        try:
+            came = [self._came.get(timeout=seconds)]
+        except Empty:
+            return []
+        if self._came.qsize() + 1 < min(enough, self.under_way):
+            # One sleep, not a wake-up for every answer: the network thread needs the interpreter.
+            time.sleep(LINGER_SECONDS)
+        while len(came) < enough and not self._came.empty():
+            came.append(self._came.get())
+        self.under_way -= len(came)
+        return [self._answer(one) for one in came]
+
+    def _start(self, questions: list[Question], a_request: int) -> None:
+        """On the network thread."""
+        for start in range(0, len(questions), a_request):
+            group = questions[start : start + a_request]
+            task = network().loop.create_task(self._ask(group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, group: list[Question]) -> None:
+        open_ones = {id(question): question for question in group}
+
+        def came(one: _Came) -> None:
+            open_ones.pop(id(one.question))
+            self._came.put(one._replace(asked_with=self._can.in_words()))
+
+        try:
+            if len(group) > 1:
+                await self._ask_together(group, came)
+            else:
+                came(await self._ask_alone(group[0]))
+        except Exception as error:  # noqa: BLE001 (a fault of ours must not cost the other answers under way)
+            for question in list(open_ones.values()):
+                came(_Came(question, failure=error))
+
+    async def _ask_alone(self, question: Question) -> _Came:
+        if question.attempt > 1:
+            await rest(backoff(question.attempt))
+        ask = decide if self.version.protocol == Protocol.DECISIONS else complete
+        replies: list[Reply] = []
+        # One after the other: a question is one call under way, however many samples it wants.
+        for number in range(self._samples):
+            try:
+                replies.append(await self._call(ask, question, number))
+            except CallFailed as failure:
+                return _Came(question, replies, failure)
+        return _Came(question, replies)
+
+    async def _call(self, ask: Callable[[Endpoint, dict[str, Any]], Any], question: Question, number: int) -> Reply:
+        while True:
+            body = self._body(question, number)
+            tried = self._can.tried()
+            try:
+                reply: Reply = await ask(self.endpoint, body)
+            except CallFailed as failure:
+                if self._can.learn_from(failure, tried):
+                    continue
+                raise
+            return reply
+
+    async def _ask_together(self, group: list[Question], came: Callable[[_Came], None]) -> None:
+        tried = self._can.tried()
+        bodies = [self._body(question, number) for question in group for number in range(self._samples)]
+        results = await complete_many(self.endpoint, bodies)
+        for place, question in enumerate(group):
+            mine = results[place * self._samples : (place + 1) * self._samples]
+            failure = next((one for one in mine if isinstance(one, CallFailed)), None)
+            replies = [one for one in mine if isinstance(one, Reply)]
+            if failure is not None and self._can.learn_from(failure, tried):
+                came(await self._ask_alone(question))
+            else:
+                came(_Came(question, replies, failure))
+
+    def _body(self, question: Question, number: int) -> dict[str, Any]:
+        body = self._can.request(self.version, question)
+        # The same seed again would be the same sample again.
+        return {**body, "seed": body["seed"] + number} if number and "seed" in body else body
+
+    def _answer(self, one: _Came) -> Answer:
+        question, failure = one.question, one.failure
+        if failure is not None and not isinstance(failure, CallFailed):
+            logger.error("asking verdict %s failed", question.verdict_id, exc_info=failure)
+            reason = f"Tiebreak failed while asking ({type(failure).__name__}). The log has the details."
+            return Answer(question.verdict_id, error=reason, maybe_billed=True)
+        met: list[Reply | CallFailed] = [*one.replies, failure] if failure else [*one.replies]
+        rate_limits, server_errors = sum(each.rate_limits for each in met), sum(each.server_errors for each in met)
+        if not one.replies:
+            if failure is None:
+                raise ValueError("a call ends in a reply or a failure")
+            answer = _unanswered(question, failure)
+            return answer._replace(rate_limits=rate_limits, server_errors=server_errors)
+        answer = answer_of(self.version, question, one.replies)
+        answer = answer._replace(
+            meta={**one.asked_with, **answer.meta}, rate_limits=rate_limits, server_errors=server_errors
+        )
+        if failure is not None:
+            # Fewer samples than wanted are an answer, but not one to keep for others who want all of them.
+            return answer._replace(cost_usd=None, maybe_billed=True) if failure.maybe_billed else answer
+        return answer if answer.error else answer._replace(replies=[reply.as_json() for reply in one.replies])
+
+
+def ask(version: JudgeVersion, questions: Iterable[Question], *, concurrency: int = 16) -> Iterator[Answer]:
+    """Yield one answer a question, in the order they arrive; nothing is read from the database or stored.
+
+    Raises `JudgeError` where the judge cannot be asked at all.
     """
+    if version.judge.kind in ANSWERED_HERE:
+        yield from answered_here(version, list(questions))
+        return
+    asking, source = Asking(version), iter(questions)
+    if version.judge.kind == JudgeKind.LOCAL:
+        concurrency = 1
+    while True:
+        begun = list(islice(source, concurrency - asking.under_way))
+        asking.begin(begun)
+        if not asking.under_way:
+            return
+        yield from asking.arrived(seconds=asking.endpoint.deadline)
+
+
+def answered_here(version: JudgeVersion, questions: Sequence[Question]) -> list[Answer]:
+    """Return the answers of a rule, a jury or a cascade, one a question, in order."""
     kind = version.judge.kind
-    if kind == JudgeKind.LENGTH:
-        from judges.rules import length_prob_a
+    if kind in COMBINED:
+        # A combined judge starts runs, which ask.
+        from judges.combining import combined_answers
 
-        return _by_rule(questions, lambda one: length_prob_a(one.first, one.second))
-    if kind == JudgeKind.LEARNED:
-        from judges.rules import learned_prob_a
-
-        fitted = version.fitted
-        return _by_rule(questions, lambda one: learned_prob_a(fitted, _as_text(one), one.first, one.second, one.group))
-    if kind == JudgeKind.LOCAL:
-        # One thread serves it: a second question would only wait inside.
-        return _by_model(version, questions, concurrency=1)
-    if kind == JudgeKind.OPENAI:
-        return _by_model(version, questions, concurrency=concurrency)
-    raise JudgeError(f"{version} holds imported judgements and cannot be asked.")
+        return combined_answers(version, questions)
+    return [_by_rule(version, question) for question in questions]
 
 
 def endpoint_of(version: JudgeVersion) -> Endpoint:
@@ -71,135 +216,27 @@ def endpoint_of(version: JudgeVersion) -> Endpoint:
     return Endpoint(address, key_of(address), min(timeout, deadline), deadline)
 
 
-def largest_cost(version: JudgeVersion, question: Question) -> Decimal | None:
-    """Return the most one call can cost in US dollars (rounded up), or None where the price is unknown.
+def _by_rule(version: JudgeVersion, question: Question) -> Answer:
+    from judges.rules import learned_prob_a, length_prob_a
 
-    Every token of a byte-level tokenizer covers at least one byte, so the bytes of the prompt bound its tokens.
-    """
-    if version.price_input_usd_per_million is None or version.price_output_usd_per_million is None:
-        return None
-    if not version.price_input_usd_per_million and not version.price_output_usd_per_million:
-        return Decimal(0)
-    messages = messages_for(question, system=version.prompt_template, protocol=version.protocol)
-    prompt = sum(len(message["content"].encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
-    return cost_of(version, prompt, int(version.sampling["max_tokens"]))
-
-
-def cost_of(version: JudgeVersion, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
-    """Return the price of one call in US dollars, rounded up to a millionth; None where anything is unknown."""
-    price_in, price_out = version.price_input_usd_per_million, version.price_output_usd_per_million
-    if price_in is None or price_out is None or prompt_tokens is None or completion_tokens is None:
-        return None
-    cost = (price_in * prompt_tokens + price_out * completion_tokens) / 1_000_000
-    return cost.quantize(MICRO_DOLLAR, rounding=ROUND_UP)
-
-
-def _by_rule(questions: Iterable[Question | None], prob_a: Callable[[Question], float]) -> Iterator[Answer]:
-    for question in questions:
-        if question is None:
-            return
-        probability = prob_a(question)
-        choice = "tie" if probability == 0.5 else "a" if probability > 0.5 else "b"
-        yield Answer(question.verdict_id, choice=choice, prob_a=probability, cost_usd=Decimal(0))
-
-
-def _by_model(version: JudgeVersion, questions: Iterable[Question | None], *, concurrency: int) -> Iterator[Answer]:
-    endpoint = endpoint_of(version)
-    can = capabilities_of(version, endpoint.base_url)
-    arrived: SimpleQueue[Arrival] = SimpleQueue()
-    source = iter(questions)
-    under_way, more = 0, True
-    while True:
-        while more and under_way < concurrency:
-            try:
-                question = next(source)
-            except StopIteration:
-                more = False
-                break
-            if question is None:
-                break
-            future = submit(_answer(version, endpoint, can, question))
-            future.add_done_callback(partial(_arrive, arrived, question))
-            under_way += 1
-        if not under_way:
-            return
-        asked, done = arrived.get()
-        under_way -= 1
-        yield _result(asked, done)
-
-
-def _arrive(arrived: "SimpleQueue[Arrival]", question: Question, done: "Future[Answer]") -> None:
-    arrived.put((question, done))
-
-
-def _result(question: Question, done: "Future[Answer]") -> Answer:
-    error = done.exception()
-    if error is None:
-        return done.result()
-    # A fault of ours must not cost the other answers under way; it is logged whole and shown on this row.
-    logger.error("asking verdict %s failed", question.verdict_id, exc_info=error)
-    reason = f"Tiebreak failed while asking ({type(error).__name__}). The log has the details."
-    return Answer(question.verdict_id, error=reason, maybe_billed=True)
-
-
-async def _answer(version: JudgeVersion, endpoint: Endpoint, can: Capabilities, question: Question) -> Answer:
-    if question.attempt > 1:
-        await rest(backoff(question.attempt))
-    messages = messages_for(question, system=version.prompt_template, protocol=version.protocol)
-    while True:
-        body = can.request(version, messages)
-        tried = can.tried()
-        try:
-            reply = await complete(endpoint, body)
-        except CallFailed as failure:
-            if can.learn_from(failure, tried):
-                continue
-            return _unanswered(question, failure)
-        return _answered(version, endpoint, question, reply, can.in_words())
+    if version.judge.kind == JudgeKind.LENGTH:
+        probability = length_prob_a(question.first, question.second)
+    else:
+        probability = learned_prob_a(
+            version.fitted, _as_text(question), question.first, question.second, question.group
+        )
+    choice = "tie" if probability == 0.5 else "a" if probability > 0.5 else "b"
+    return Answer(question.verdict_id, choice=choice, prob_a=probability)
 
 
 def _unanswered(question: Question, failure: CallFailed) -> Answer:
     return Answer(
         question.verdict_id,
-        error=storable(str(failure)),
+        error=str(failure),
         # Tries that cost nothing were made already; what may have cost is asked again under a new reservation.
         retry=failure.retryable and failure.maybe_billed,
         whole_judge=failure.whole_judge,
         maybe_billed=failure.maybe_billed,
-    )
-
-
-def _answered(
-    version: JudgeVersion, endpoint: Endpoint, question: Question, reply: Reply, asked_with: Mapping[str, Any]
-) -> Answer:
-    raw = storable(scrub(reply.text, endpoint.key))
-    answer = Answer(
-        question.verdict_id,
-        raw=raw,
-        answered_by=storable(scrub(reply.model, endpoint.key)),
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        cost_usd=cost_of(version, reply.prompt_tokens, reply.completion_tokens),
-        seconds=reply.seconds,
-        meta=asked_with,
-        maybe_billed=True,
-    )
-    if reply.refusal:
-        return answer._replace(error=storable(f"The judge refused: {scrub(reply.refusal, endpoint.key)[:300]}"))
-    verdict = parse_verdict(scrub(reply.text, endpoint.key), protocol=version.protocol, logprobs=reply.logprobs)
-    if verdict.error:
-        if reply.finish_reason == "length":
-            limit = version.sampling["max_tokens"]
-            return answer._replace(error=f"The judge's answer was cut off at max_tokens={limit}. Allow it more.")
-        return answer._replace(error=verdict.error)
-    shown = verdict.choice if question.order == Order.AB else _FLIPPED.get(verdict.choice, verdict.choice)
-    prob_first = verdict.prob_first
-    prob_a = prob_first if question.order == Order.AB or prob_first is None else 1.0 - prob_first
-    return answer._replace(
-        choice={"first": "a", "second": "b", "tie": "tie"}[shown],
-        prob_a=prob_a,
-        rationale=verdict.rationale,
-        meta={**asked_with, **verdict.meta},
     )
 
 

@@ -9,22 +9,17 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
+from annotation.creating import OVERALL
 from annotation.models import Project, Rater, RaterKind
 from annotation.models.pairs import content_hash
+from judges.combining import combined_content
 from judges.errors import JudgeError
 from judges.local import MODEL_NAME, require_local_judge
 from judges.models import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
 from judges.options import Options, check_options
-from judges.prompting import layout_hash, system_message
+from judges.prompting import default_max_tokens, layout_hash, system_message
 from judges.questions import Protocol
 
-# A letter or a score comes as a JSON object, with the white space that some servers put in.
-DEFAULT_MAX_TOKENS = {
-    Protocol.PAIRWISE: 1024,
-    Protocol.LETTER: 24,
-    Protocol.RATING: 256,
-    Protocol.DECISIONS: 1,
-}
 SAMPLING_NAMES = {"max_tokens", "temperature", "top_p", "seed", "reasoning_effort"}
 # Kinds that ask a model behind a server.
 SERVED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH}
@@ -147,6 +142,8 @@ def _served(
 
 def _unserved(project: Project, kind: str, sampling: dict[str, Any], options: Options) -> _Content:
     """Return the content of a judge that needs no server: a rule, the local model, or other judges together."""
+    if kind in RULES and (sampling or options != Options()):
+        raise JudgeError(f"A judge of kind {kind} follows from the texts alone: it takes no sampling and no options.")
     if kind == JudgeKind.LENGTH:
         return _Content(kind)
     if kind == JudgeKind.LEARNED:
@@ -159,6 +156,9 @@ def _unserved(project: Project, kind: str, sampling: dict[str, Any], options: Op
         return _asked(
             project, kind, "", MODEL_NAME, Protocol.LETTER, {"temperature": 0, **sampling}, options._replace(tie=False)
         )
+    if kind in COMBINED:
+        made = combined_content(project, kind, options)
+        return _Content(kind, layout=made.members_hash, options=made.options.as_json(), fitted=made.fitted)
     raise JudgeError(f"A judge of kind {kind!r} cannot be added. Kinds: {_listed(ADDED)}.")
 
 
@@ -168,20 +168,33 @@ def _asked(
     """Return the content of a judge that is asked in words."""
     if unknown := set(sampling) - SAMPLING_NAMES:
         raise JudgeError(f"Unknown sampling settings: {', '.join(sorted(unknown))}. Known: {_listed(SAMPLING_NAMES)}.")
-    limit = sampling.setdefault("max_tokens", DEFAULT_MAX_TOKENS[Protocol(protocol)])
-    if not isinstance(limit, int) or not 1 <= limit <= 100_000:
-        raise JudgeError(f"max_tokens is {limit!r}; it takes a whole number from 1 to 100000.")
     checked = check_options(options, kind=kind, protocol=protocol)
+    _check_criteria(project, checked)
+    limit = sampling.setdefault("max_tokens", default_max_tokens(protocol, checked))
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 100_000:
+        raise JudgeError(f"max_tokens is {limit!r}; it takes a whole number from 1 to 100000.")
+    if checked.samples > 1 and sampling.get("temperature") == 0:
+        raise JudgeError("At temperature 0 all samples say the same. Leave the temperature out, or samples at 1.")
     return _Content(
         kind,
         base_url=base_url,
         model=model,
         protocol=str(protocol),
-        prompt_template=system_message(project, protocol),
-        layout=layout_hash(protocol),
+        prompt_template=system_message(project, protocol, checked),
+        layout=layout_hash(protocol, checked),
         sampling=sampling,
         options=checked.as_json(),
     )
+
+
+def _check_criteria(project: Project, options: Options) -> None:
+    """Refuse criteria that the project does not have. The overall answer is always asked for."""
+    known = set(project.criteria.values_list("name", flat=True)) - {OVERALL}
+    if OVERALL in options.criteria:
+        raise JudgeError(f"{OVERALL!r} is what every judge answers; name the criteria to be answered beside it.")
+    if unknown := [name for name in options.criteria if name not in known]:
+        there = f"It has: {_listed(known)}." if known else "It has none yet."
+        raise JudgeError(f"{project.slug} has no criterion {', '.join(unknown)}. {there}")
 
 
 def _prices(kind: str, given: Prices) -> Prices:

@@ -23,7 +23,7 @@ class CallFailed(JudgeError):
     `retryable`: the same call may succeed later. `maybe_billed`: the server may have done the work and charge for it.
     `whole_judge`: the cause is the judge (its key, address or server), not this question. `retry_after`: seconds the
     server asked to wait. `status` and `detail`: the HTTP status, 0 where none came, and what the server said about a
-    refused request.
+    refused request. `rate_limits` and `server_errors` count what its tries met: 429s, and 5xx or broken connections.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class CallFailed(JudgeError):
         self.retry_after = retry_after
         self.status = status
         self.detail = detail
+        self.rate_limits = self.server_errors = 0
 
 
 class TooFewLabels(JudgeError):

@@ -1,13 +1,16 @@
 """Verdicts and judges' preferences as frames: what signals, cards and reports count."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 import pandas as pd
+from django.db.models import Q
+from django.db.models.fields.json import KT
 
 from annotation.models import Pair, Preference, Project
-from judges.models import JudgeVersion, Verdict
+from judges.calibrating import calibrated
+from judges.models import JudgeVersion, Order, Verdict
 
 VERDICT_COLUMNS = (
     "pair_id",
@@ -23,6 +26,10 @@ VERDICT_COLUMNS = (
     "has_rationale",
     "seconds",
     "cost",
+    "prob_tie",
+    "label_mass",
+    "samples",
+    "from_cache",
 )
 PREFERENCE_COLUMNS = (
     "pair_id",
@@ -34,49 +41,66 @@ PREFERENCE_COLUMNS = (
     "choice",
     "prob_a",
     "consistent",
+    "prob_tie",
+    "score_a",
+    "score_b",
+    "calibrated_prob_a",
+)
+
+# What is read of a verdict's row; of its texts only whether there is one.
+_VERDICT_FIELDS = (
+    "pair_id",
+    "version_id",
+    "order",
+    "choice",
+    "prob_a",
+    "score_a",
+    "score_b",
+    "explained",
+    "seconds",
+    "cost_usd",
+    "prob_tie",
+    "label_mass",
+    "samples",
+    "from_cache",
 )
 
 
 def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = None) -> pd.DataFrame:
     """Return the answered verdicts of a project's judges: a row a verdict, in the order of versions, pairs and orders.
 
-    `pair_id`, `group` (of the prompt), `version_id`, `judge` (its name), `protocol`, `order` ('ab', 'ba', '') and
-    `choice` are strings; `prob_a`, `score_a`, `score_b`, `seconds` and `cost` (US dollars) are floats, NaN where not
-    known; `has_rationale` is a boolean. `versions` narrows the rows. Three queries.
+    `pair_id`, `group` (of the prompt), `version_id`, `judge` (its name), `protocol`, `order` ('ab', 'ba', 'a' or 'b'
+    for one response rated alone, '') and `choice` (empty for a rating) are strings; `prob_a`, `score_a`, `score_b`,
+    `seconds`, `cost` (US dollars), `prob_tie` and `label_mass` are floats, NaN where not known; `samples` is a whole
+    number; `has_rationale` and `from_cache` are booleans. Rows of the second pass, which give reasons and no verdict,
+    are left out. `versions` narrows the rows. Three queries.
     """
     known = _versions(project, versions)
     rows = (
         Verdict.objects.answered()
         .filter(version__in=list(known))
+        .exclude(order=Order.WHY)
         .order_by("version_id", "pair_id", "order")
-        .values_list(
-            "pair_id",
-            "version_id",
-            "order",
-            "choice",
-            "prob_a",
-            "score_a",
-            "score_b",
-            "rationale",
-            "seconds",
-            "cost_usd",
-        )
+        .annotate(explained=~Q(rationale=""), prob_tie=KT("distribution__tie"))
+        .values_list(*_VERDICT_FIELDS)
     )
-    names = ["pair_id", "version_id", "order", "choice", "prob_a", "score_a", "score_b", "has_rationale"]
-    # The texts of reasons are dropped row by row: only whether there is one is asked.
-    records = ((*row[:7], bool(row[7]), *row[8:]) for row in rows.iterator(chunk_size=5000))
-    frame = pd.DataFrame.from_records(list(records), columns=[*names, "seconds", "cost"])
-    floats = ["prob_a", "score_a", "score_b", "seconds", "cost"]
+    frame = pd.DataFrame.from_records(list(rows.iterator(chunk_size=5000)), columns=list(_VERDICT_FIELDS))
+    frame = frame.rename(columns={"explained": "has_rationale", "cost_usd": "cost"})
+    floats = ["prob_a", "score_a", "score_b", "seconds", "cost", "prob_tie", "label_mass"]
     frame[floats] = frame[floats].astype(float)
     frame["has_rationale"] = frame["has_rationale"].astype(bool)
+    frame["from_cache"] = frame["from_cache"].astype(bool)
+    frame["samples"] = frame["samples"].astype(int)
     return _named(frame, project, known)[list(VERDICT_COLUMNS)]
 
 
 def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | None = None) -> pd.DataFrame:
     """Return the current preferences of a project's judges on whole pairs: a row a preference, by version and pair.
 
-    Strings as in `verdict_frame`, and `rater_id`; `prob_a` is a float, NaN where not known; `consistent` is True or
-    False where both orders decided, else None. `versions` narrows the rows. Three queries.
+    Strings as in `verdict_frame`, and `rater_id`; `prob_a`, `prob_tie` and, of a rating judge, `score_a` and `score_b`
+    are floats, NaN where not known, and so is `calibrated_prob_a`, which is `prob_a` under the version's map to
+    people's answers (as it is, where it has none); `consistent` is True or False where both orders decided, else None.
+    `versions` narrows the rows. Three queries.
     """
     known = _versions(project, versions)
     by_rater = {version.rater_id: key for key, version in known.items()}
@@ -86,16 +110,29 @@ def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | 
         .order_by("rater_id", "pair_id")
         .values_list("pair_id", "rater_id", "choice", "prob_a", "meta")
     )
+    told = ("consistent", "prob_tie", "score_a", "score_b")
     records = [
-        (pair_id, by_rater[rater_id], rater_id, choice, prob_a, meta.get("consistent"))
+        (pair_id, by_rater[rater_id], rater_id, choice, prob_a, *(meta.get(name) for name in told))
         for pair_id, rater_id, choice, prob_a, meta in rows.iterator(chunk_size=5000)
     ]
-    names = ["pair_id", "version_id", "rater_id", "choice", "prob_a", "consistent"]
+    names = ["pair_id", "version_id", "rater_id", "choice", "prob_a", *told]
     frame = pd.DataFrame.from_records(records, columns=names)
-    frame["prob_a"] = frame["prob_a"].astype(float)
+    floats = ["prob_a", "prob_tie", "score_a", "score_b"]
+    frame[floats] = frame[floats].astype(float)
     frame["consistent"] = frame["consistent"].astype(object)
+    frame["calibrated_prob_a"] = _calibrated(frame, known)
     frame["rater_id"] = _as_text(frame["rater_id"])
     return _named(frame, project, known)[list(PREFERENCE_COLUMNS)]
+
+
+def _calibrated(frame: pd.DataFrame, versions: Mapping[UUID, JudgeVersion]) -> "pd.Series[float]":
+    """Return `prob_a` under each version's map."""
+    mapped = frame["prob_a"].copy()
+    for key, version in versions.items():
+        if version.calibration:
+            rows = frame.loc[frame["version_id"] == key, "prob_a"]
+            mapped[rows.index] = rows.map({prob: calibrated(version, prob) for prob in rows.dropna().unique()})
+    return mapped
 
 
 def _versions(project: Project, versions: Iterable[JudgeVersion] | None) -> dict[UUID, JudgeVersion]:

@@ -1,33 +1,38 @@
 """Read a judge's words. Tolerant of wrapping, never guessing: what cannot be read is an error text, not a choice."""
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
-
-from judges.prompting import LABELS
-from judges.questions import Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 RAW_LIMIT = 20_000
+# Far above any answer a version allows; a server that sends more is not searched for objects at every brace.
+PARSED_LIMIT = 200_000
 # An answer may be fenced as code; nothing but the fence and white space may follow the object.
 _AFTER_OBJECT = re.compile(r"\s*(?:```\s*)?\Z")
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+Place = tuple[int, int]
+Path = tuple[str, ...]
 
 
-class ParsedVerdict(NamedTuple):
-    """A choice in the order shown, or why there is none. `prob_first` is 0 to 1; `meta` says where it comes from."""
+class ParsedAnswer(NamedTuple):
+    """The fields of the object an answer ends in, or why there is none.
 
-    choice: Literal["first", "second", "tie", ""]
-    prob_first: float | None
-    rationale: str
+    `places` says where the value of each field stands in the text, by its path of one or two names: (start, end) of its
+    JSON; `start` is where the object begins.
+    """
+
+    fields: Mapping[str, Any]
+    places: Mapping[Path, Place]
+    start: int
     error: str
-    meta: Mapping[str, Any]
 
     @classmethod
-    def unscored(cls, reason: str) -> "ParsedVerdict":
-        """Return the verdict of an answer that could not be read."""
-        return cls("", None, "", reason, {})
+    def unread(cls, reason: str) -> "ParsedAnswer":
+        """Return what an answer that could not be read comes to."""
+        return cls({}, {}, 0, reason)
 
 
 class _Ambiguous(ValueError):
@@ -39,94 +44,77 @@ def storable(text: str) -> str:
     return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:RAW_LIMIT])
 
 
-def parse_verdict(text: str, *, protocol: str, logprobs: Sequence[Mapping[str, Any]] = ()) -> ParsedVerdict:
-    """Read one answer. The verdict comes only from the object's own fields, never from prose or a quoted text."""
+def parse_answer(text: str, *, main: str, bare: Collection[str] = (), places: bool = True) -> ParsedAnswer:
+    """Read one answer: the JSON object with the field `main` that it ends in, or one of the `bare` texts alone.
+
+    What is said counts only in the object's own fields, never in prose or in a text quoted inside it. Never raises.
+    Without `places`, its places are left out: only log-probabilities need them.
+    """
     if not text.strip():
-        return ParsedVerdict.unscored("The judge's answer is empty.")
+        return ParsedAnswer.unread("The judge's answer is empty.")
+    if len(text) > PARSED_LIMIT:
+        return ParsedAnswer.unread(f"The judge's answer has {len(text)} characters; no answer is that long.")
     try:
-        fields = _last_object(text)
+        found = _last_object(text, main)
     except _Ambiguous as error:
-        return ParsedVerdict.unscored(str(error))
-    if fields is None and protocol == Protocol.LETTER and text.strip() in LABELS[protocol]:
-        fields = {"choice": text.strip()}
-    if fields is None:
-        return ParsedVerdict.unscored("The judge's answer does not end in a JSON object with a choice.")
-    choice = _choice(fields.get("choice"), protocol)
-    if not choice:
-        known = ", ".join(LABELS[protocol])
-        return ParsedVerdict.unscored(f"The judge's choice is none of those asked for ({known}): {_brief(fields)}")
-    rationale = fields.get("rationale")
-    prob_first, meta = _probability(choice, fields, protocol, logprobs)
-    return ParsedVerdict(choice, prob_first, storable(rationale) if isinstance(rationale, str) else "", "", meta)
+        return ParsedAnswer.unread(str(error))
+    if found:
+        fields, start = found
+        return ParsedAnswer(fields, _places(text, start) if places else {}, start, "")
+    if text.strip() in bare:
+        start = text.index(text.strip())
+        return ParsedAnswer({main: text.strip()}, {(main,): (start, start + len(text.strip()))}, start, "")
+    return ParsedAnswer.unread(f"The judge's answer does not end in a JSON object with a {main}.")
 
 
-def label_probability(
-    logprobs: Sequence[Mapping[str, Any]], labels: tuple[str, str]
-) -> tuple[float | None, float | None]:
-    """Return (P(first label) among the two labels, the mass the two held together) at the last token that is a label.
+def read_label(value: object, labels: Collection[str]) -> str:
+    """Return which of the labels a field holds, whatever its case; '' for none of them."""
+    given = value.strip().casefold() if isinstance(value, str) else ""
+    return next((label for label in labels if label.casefold() == given), "")
 
-    Servers differ in what their log-probabilities mean, so only the labels' are kept and renormalised. (None, None)
-    where the token or either label's probability is missing.
+
+def read_score(value: object, scale: int) -> int | None:
+    """Return a whole score from 1 to `scale`, also where it is quoted; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}", value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or not 1 <= value <= scale:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def brief(value: object) -> str:
+    """Return a field's value as a message quotes it: JSON of at most 80 characters."""
+    return storable(json.dumps(value, ensure_ascii=False))[:80]
+
+
+def _last_object(text: str, main: str) -> tuple[dict[str, Any], int] | None:
+    """Return the JSON object the text ends in and its start, if it has the field `main`.
+
+    Raises `_Ambiguous` where an earlier object says otherwise or a key stands twice.
     """
-    for token in reversed(logprobs):
-        if _bare(token.get("token")) not in labels:
-            continue
-        alternatives = token.get("top_logprobs")
-        mass = dict.fromkeys(labels, 0.0)
-        for one in alternatives if isinstance(alternatives, list) else []:
-            label, logprob = _bare(one.get("token")), one.get("logprob")
-            if label in mass and isinstance(logprob, int | float) and logprob <= 0.0:
-                mass[label] += math.exp(logprob)
-        total = sum(mass.values())
-        if total <= 0.0:
-            return None, None
-        return mass[labels[0]] / total, min(1.0, total)
-    return None, None
-
-
-def _probability(
-    choice: str, fields: Mapping[str, Any], protocol: str, logprobs: Sequence[Mapping[str, Any]]
-) -> tuple[float, dict[str, Any]]:
-    first, second = LABELS[protocol]
-    if protocol == Protocol.LETTER:
-        prob_first, mass = label_probability(logprobs, (first, second))
-        # A token list that contradicts the text belongs to something else.
-        if prob_first is not None and mass is not None and (prob_first >= 0.5) == (choice == "first"):
-            return prob_first, {"prob_from": "logprobs", "label_mass": round(mass, 6)}
-    if choice == "tie":
-        return 0.5, {"prob_from": "choice"}
-    confidence = fields.get("confidence")
-    sign = 1.0 if choice == "first" else -1.0
-    if isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0 <= confidence <= 100:
-        # 0 says "could as well have chosen otherwise", which is a probability of one half; 100 says certain.
-        return 0.5 + sign * confidence / 200.0, {"prob_from": "confidence", "confidence": confidence}
-    return 0.5 + sign * 0.5, {"prob_from": "choice"}
-
-
-def _last_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object the text ends in, if it has a choice.
-
-    Raises `_Ambiguous` where an earlier object chooses otherwise or a key stands twice.
-    """
-    decoder = json.JSONDecoder(object_pairs_hook=_without_twins, parse_constant=lambda _name: None)
-    found: list[dict[str, Any]] = []
+    found: list[tuple[dict[str, Any], int]] = []
     last_end = 0
     position = text.find("{")
     while position >= 0:
         try:
-            value, end = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError):
+            value, end = _STRICT.raw_decode(text, position)
+        except RecursionError:
+            return None
+        except _Ambiguous:
+            raise
+        except ValueError:
+            # Not only what is no JSON: Python refuses whole numbers of thousands of digits.
             position = text.find("{", position + 1)
             continue
-        if isinstance(value, dict) and "choice" in value:
-            found.append(value)
+        if isinstance(value, dict) and main in value:
+            found.append((value, position))
             last_end = end
         # Past the object: a text quoted inside it is not read again.
         position = text.find("{", end)
     if not found or not _AFTER_OBJECT.match(text, last_end):
         return None
-    if any(one["choice"] != found[-1]["choice"] for one in found):
-        raise _Ambiguous("The judge's answer holds several choices that differ.")
+    if any(one[main] != found[-1][0][main] for one, _ in found):
+        raise _Ambiguous(f"The judge's answer holds several {main}s that differ.")
     return found[-1]
 
 
@@ -137,22 +125,34 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _choice(value: object, protocol: str) -> Literal["first", "second", "tie", ""]:
-    if not isinstance(value, str):
-        return ""
-    given = value.strip().casefold()
-    first, second = (label.casefold() for label in LABELS[protocol])
-    if given == first:
-        return "first"
-    if given == second:
-        return "second"
-    return "tie" if given == "tie" and protocol == Protocol.PAIRWISE else ""
+_STRICT = json.JSONDecoder(object_pairs_hook=_without_twins, parse_constant=lambda _name: None)
+_DECODER = json.JSONDecoder()
 
 
-def _bare(token: object) -> str:
-    """Return a token without the quotes, brackets and spaces a tokenizer glues to it."""
-    return token.strip(" \t\r\n\"'{}[]():*`") if isinstance(token, str) else ""
+def _places(text: str, start: int) -> dict[Path, Place]:
+    """Return where each field's value stands, two levels deep. The object at `start` was read before."""
+    places: dict[Path, Place] = {}
+    _walk(text, start, (), places)
+    return places
 
 
-def _brief(fields: Mapping[str, Any]) -> str:
-    return storable(json.dumps(fields.get("choice"), ensure_ascii=False))[:80]
+def _walk(text: str, start: int, path: Path, places: dict[Path, Place]) -> int:
+    position = _skip(text, start + 1)
+    while text[position] != "}":
+        name, position = _DECODER.raw_decode(text, position)
+        position = _skip(text, _skip(text, position) + 1)
+        begin = position
+        if text[position] == "{" and not path:
+            position = _walk(text, position, (name,), places)
+        else:
+            _, position = _DECODER.raw_decode(text, position)
+        places[(*path, name)] = (begin, position)
+        position = _skip(text, position)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+    return position + 1
+
+
+def _skip(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position

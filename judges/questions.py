@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from django.db.models import TextChoices
 
+from judges.models import JudgeVersion, Order
+
 
 class Protocol(TextChoices):
     """How a model is asked."""
@@ -15,6 +17,20 @@ class Protocol(TextChoices):
     LETTER = "letter", "One letter, with its probability"
     RATING = "rating", "A score of each response alone"
     DECISIONS = "decisions", "A probability per option, no text"
+
+
+def orders_of(version: JudgeVersion) -> tuple[str, ...]:
+    """Return the orders in which a version is asked about a pair: its answer needs all of them."""
+    if version.protocol == Protocol.RATING:
+        return Order.ONLY_A.value, Order.ONLY_B.value
+    return (Order.AB.value, Order.BA.value) if version.asks_both_orders else (Order.NONE.value,)
+
+
+def shown(order: str, a: str, b: str) -> tuple[str, str]:
+    """Return what an order shows first and second of the two responses; a response rated alone has no second."""
+    if order == Order.BA:
+        return b, a
+    return (a if order != Order.ONLY_B else b), ("" if order in {Order.ONLY_A, Order.ONLY_B} else b)
 
 
 class Question(NamedTuple):

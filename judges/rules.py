@@ -146,8 +146,10 @@ def fit_learned(project: Project, *, seed: int = 0) -> dict[str, Any]:
     return fit_pairs(_labelled(project, consensus(vote_frame(project))), seed=seed)
 
 
-def fit_pairs(pairs: Sequence[LabelledPair], *, seed: int = 0) -> dict[str, Any]:
+def fit_pairs(pairs: Sequence[LabelledPair], *, features: Sequence[str] = FEATURES, seed: int = 0) -> dict[str, Any]:
     """Return coefficients of a logistic regression without intercept on scaled feature differences.
+
+    `features` names them, in their order.
 
     A pair that people call equal counts half for each side, which keeps the probabilities calibrated. The penalty is
     the one with the lowest log loss on held-out prompt groups. `coef` is fitted to all labels; `fold_coef[k]` and its
@@ -177,7 +179,7 @@ def fit_pairs(pairs: Sequence[LabelledPair], *, seed: int = 0) -> dict[str, Any]
     logits = _held_out_logits(scaled, fold, fold_coef)
     decided = target != 0.5
     return {
-        "features": list(FEATURES),
+        "features": list(features),
         "scale": [round(float(one), COEFFICIENT_DIGITS) for one in scale],
         "coef": _rounded(_fit(scaled, target, strength)),
         "fold_coef": [_rounded(one) for one in fold_coef],

@@ -1,7 +1,8 @@
-"""One process's share of a run: claim a verdict, ask, store the answer, settle its money and its pair.
+"""One process's share of a run: claim some verdicts, ask, store what has come, and again.
 
-A verdict is claimed under a lease just before its call, so a killed process leaves at most what it had under way; and
-nothing answered is asked again, because only waiting rows can be claimed.
+Everything is done in batches: verdicts are claimed under a lease just before their calls, and whatever has come is
+stored in one transaction. A killed process leaves at most what it had under way; and nothing answered is asked again,
+because only waiting rows can be claimed.
 """
 
 import logging
@@ -10,44 +11,80 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime, timedelta
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
-from itertools import islice
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError, connection, transaction
 
-from judges import paying
-from judges.asking import Answer, Question, ask, largest_cost
+from judges import caching
+from judges.asking import ANSWERED_HERE, Asking, answered_here
+from judges.claiming import MAX_ATTEMPTS, Claim, Claims, claim, give_back, questions_of, release_expired
 from judges.errors import JudgeError
-from judges.models import RULES, JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
-from judges.settling import settle_pair
+from judges.limiting import Gate, gate_of
+from judges.models import JudgeKind, JudgeRun, Verdict, VerdictState
+from judges.paying import largest_cost
+from judges.questions import Answer, Question
+from judges.storing import pause_run, store_answers
+
+__all__ = [
+    "MAX_ATTEMPTS",
+    "Claim",
+    "Claims",
+    "Work",
+    "claim",
+    "give_back",
+    "pause_run",
+    "questions_of",
+    "release_expired",
+    "stopping",
+    "store_answers",
+]
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5
 # So many answers in a row that fail because of the judge itself pause the run.
 FAILURES_BEFORE_PAUSE = 5
-BATCH = 64
+# Questions read at once, and answers stored at once.
+READ_BATCH, STORE_BATCH = 128, 64
+# Where several questions go in one request: as many as this may be under way, and are stored at once.
+MOST_TOGETHER, STORE_TOGETHER = 256, 128
+# While nothing may begin (the server rests, or its calls are shared out), look again after so long.
+LOOK_AGAIN_SECONDS = 0.05
+# A database that does not answer is tried again after these rests: what has been paid for waits to be stored.
+DATABASE_RESTS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 # Set when the process is told to stop: no new question is begun, those under way are waited for.
 stopping = threading.Event()
 
+Result = TypeVar("Result")
 
-class Claim(NamedTuple):
-    """A verdict held by this process: its attempt is the token that tells a later claim from this one."""
 
-    verdict_id: uuid.UUID
-    pair_id: uuid.UUID
-    attempt: int
-    reserved: Decimal
+class _Group:
+    """The questions of one request: it ends with the last of them."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+
+class _Held(NamedTuple):
+    claim: Claim
+    key: str
+    expected_tokens: int = 0
+    group: _Group | None = None
+
+
+class _Ready(NamedTuple):
+    """A question that is read and may be claimed next; answered already where its request is in the cache."""
+
+    question: Question
+    key: str
+    kept: Answer | None
 
 
 class Work:
-    """Asks the given waiting verdicts of a run, as far as its state, its money and the time allow."""
+    """Asks the given waiting verdicts of a run, as far as its state, its money, its server and the time allow."""
 
     def __init__(
         self,
@@ -55,96 +92,249 @@ class Work:
         verdict_ids: Sequence[uuid.UUID],
         *,
         until: float | None = None,
+        alone: bool = False,
         on_finished: Callable[[], object] = lambda: None,
     ) -> None:
+        """Keep the list. `until`: when to begin no more (monotonic seconds)."""
         self.run, self.version = run, run.version
+        # One question at a time: a worker that dies of one takes no other with it.
+        self._alone = alone
         self.asked = 0
-        self._ids = verdict_ids
+        self._fresh_in = run.pk if run.fresh else None
+        self._ids = deque(verdict_ids)
         self._until = until
         self._on_finished = on_finished
-        self._held: dict[uuid.UUID, Claim] = {}
-        self._again: deque[uuid.UUID] = deque()
+        self._ready: deque[_Ready] = deque()
+        self._held: dict[uuid.UUID, _Held] = {}
+        # Verdicts whose very request is under way for another one, by its key.
+        self._aside: dict[str, list[uuid.UUID]] = {}
+        self._came: list[Answer] = []
         self._refused = self._out_of_money = False
         self._failures = 0
 
     def do(self) -> None:
-        """Work to the end of the list. Each answer is stored as it arrives, in a transaction of its own."""
+        """Work to the end of the list. Answers are stored as they arrive, 64 or 128 in a transaction."""
         try:
-            with self._transaction():
-                for answer in ask(self.version, self._questions(), concurrency=settings.JUDGE_CONCURRENCY):
-                    self._take(answer)
+            if self.version.judge.kind in ANSWERED_HERE:
+                self._answer_here()
+            else:
+                self._ask()
         except JudgeError as error:
             # The judge cannot be asked at all: its host is not allowed any more, or its packages are gone.
             pause_run(self.run.pk, str(error))
         if self._out_of_money:
             self._pause_for_money()
 
-    def _transaction(self) -> AbstractContextManager[object]:
-        # A rule answers thousands a second: one transaction for all of them, since nothing is paid or waited for.
-        return transaction.atomic() if self.version.judge.kind in RULES else nullcontext()
+    # --- Judges that answer in this process ---------------------------------------------------------------------
 
-    def _questions(self) -> Iterator[Question | None]:
-        ids = iter(self._ids)
-        while batch := list(islice(ids, BATCH)):
-            for verdict in _waiting(batch):
-                yield from self._offered(verdict)
-                if self._must_stop():
+    def _answer_here(self) -> None:
+        while self._ids and not self._must_stop():
+            # Thousands a second: claimed and stored in one transaction, since nothing is paid or waited for. No more
+            # than one batch: verdicts are locked in pair order within it, and two workers' batches may cross.
+            with transaction.atomic():
+                questions = questions_of(self.version, self._next_ids(READ_BATCH))
+                claims = claim(self.run, [(_id(question), Decimal(0)) for question in questions])
+                self._refused = bool(questions) and not claims.running
+                held = {one.verdict_id: one for one in claims.held}
+                mine = [question for question in questions if question.verdict_id in held]
+                self._store([held[_id(one)] for one in mine], answered_here(self.version, mine))
+                self.asked += len(mine)
+
+    # --- Judges behind a server ---------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        asking = Asking(self.version)
+        gate = None if self.version.judge.kind == JudgeKind.LOCAL else gate_of(asking.endpoint.base_url)
+        with gate.working() if gate else nullcontext(), self._counted(gate):
+            while True:
+                begun = self._begin(asking, gate)
+                if self._came or asking.under_way:
+                    wait = 0.0 if self._came else 1.0
+                    most = STORE_BATCH if asking.a_request == 1 else STORE_TOGETHER
+                    enough = max(1, min(most - len(self._came), asking.under_way))
+                    came = asking.arrived(seconds=wait, enough=enough) if asking.under_way else []
+                    self._take([*self._came, *came], gate)
+                elif self._must_stop() or not (self._ids or self._ready):
                     return
-        while self._again or self._held:
-            if not self._again:
-                yield None
+                elif not begun:
+                    stopping.wait(LOOK_AGAIN_SECONDS)
+                if gate:
+                    gate.sync()
+
+    @contextmanager
+    def _counted(self, gate: Gate | None) -> Iterator[None]:
+        """Whatever happens, count no call as under way that nobody waits for any more."""
+        try:
+            yield
+        finally:
+            abandoned = {id(one.group): one.group for one in self._held.values() if one.group}
+            if gate and abandoned:
+                gate.abandon(len(abandoned))
+
+    def _begin(self, asking: Asking, gate: Gate | None) -> bool:
+        """Claim and begin what may begin now; say whether anything was claimed."""
+        if self._must_stop():
+            return False
+        room = self._room(asking, gate)
+        if room <= 0 or (asking.under_way and room < self._worth_a_claim(asking)):
+            return False
+        batch = self._next_batch(room)
+        return bool(batch) and self._claim(batch, asking, gate)
+
+    def _room(self, asking: Asking, gate: Gate | None) -> int:
+        if gate is None:
+            # One thread serves the local model: a second question would only wait inside.
+            return 1 - asking.under_way
+        if self._alone:
+            return min(gate.room(asking.under_way), 1 - asking.under_way)
+        together = asking.a_request
+        if together == 1:
+            return min(gate.room(asking.under_way), settings.JUDGE_CONCURRENCY - asking.under_way)
+        under_way = -(-asking.under_way // together)
+        return min(gate.room(under_way) * together, MOST_TOGETHER - asking.under_way)
+
+    def _worth_a_claim(self, asking: Asking) -> int:
+        """Return how many questions are worth a transaction while others are under way."""
+        most = settings.JUDGE_CONCURRENCY if asking.a_request == 1 else MOST_TOGETHER
+        return max(1, min(most // 4, asking.under_way // 3))
+
+    def _next_batch(self, room: int) -> list[_Ready]:
+        """Return the next questions: at most `room` to ask, and up to a batch that are answered already."""
+        batch: list[_Ready] = []
+        while room > 0 and len(batch) < STORE_BATCH * 4:
+            if not self._ready:
+                if not self._ids:
+                    break
+                self._read()
                 continue
-            for verdict in _waiting([self._again.popleft()]):
-                yield from self._offered(verdict)
-            if self._must_stop():
-                return
+            one = self._ready.popleft()
+            if one.kept is None and one.key in self._aside:
+                self._aside[one.key].append(_id(one.question))
+                continue
+            if one.kept is None:
+                self._aside[one.key] = []
+                room -= 1
+            batch.append(one)
+        return batch
+
+    def _read(self) -> None:
+        ids = self._next_ids(READ_BATCH)
+        questions = _patiently(lambda: questions_of(self.version, ids))
+        keys = [caching.request_key(self.version, question, fresh_in=self._fresh_in) for question in questions]
+        found = _patiently(lambda: caching.find_keys(set(keys)))
+        for question, key in zip(questions, keys, strict=True):
+            kept = caching.from_cache(self.version, question, found[key]) if key in found else None
+            self._ready.append(_Ready(question, key, kept))
+
+    def _claim(self, batch: list[_Ready], asking: Asking, gate: Gate | None) -> bool:
+        wanted = [
+            (_id(one.question), Decimal(0) if one.kept else largest_cost(self.version, one.question) or Decimal(0))
+            for one in batch
+        ]
+        claims: Claims = _patiently(lambda: claim(self.run, wanted))
+        if not claims.running:
+            # Paused meanwhile; whatever is left of the list would be refused too.
+            self._refused = True
+        held = {one.verdict_id: one for one in claims.held}
+        # What is not affordable now waits at the front; what is not held although it was, somebody else has asked.
+        self._ready.extendleft(reversed(batch[claims.affordable :]))
+        begun: list[tuple[_Ready, Claim]] = []
+        for one in batch:
+            mine = held.get(_id(one.question))
+            if mine is None:
+                self._free(one.key)
+            elif one.kept:
+                self._held[mine.verdict_id] = _Held(mine, "")
+                self._came.append(one.kept)
+            else:
+                begun.append((one, mine))
+        self.asked += len(held)
+        if begun:
+            self._begin_calls(begun, asking, gate)
+        if not held and not claims.affordable and claims.running and not self._held:
+            self._out_of_money = self._still_waiting(batch[0])
+        return bool(held)
+
+    def _begin_calls(self, begun: list[tuple[_Ready, Claim]], asking: Asking, gate: Gate | None) -> None:
+        together, tokens = asking.a_request, 0
+        groups = [_Group(len(begun[start : start + together])) for start in range(0, len(begun), together)]
+        for place, (one, mine) in enumerate(begun):
+            expected = self._expected_tokens(one.question, gate)
+            tokens += expected
+            self._held[mine.verdict_id] = _Held(mine, one.key, expected, groups[place // together])
+        if gate:
+            gate.begin(len(groups), tokens)
+        asking.begin([one.question._replace(attempt=mine.attempt) for one, mine in begun])
+
+    def _expected_tokens(self, question: Question, gate: Gate | None) -> int:
+        if gate is None:
+            return 0
+        prompt = sum(len(str(message.get("content", ""))) for message in question.prompt)
+        shown = len(question.first) + len(question.second) + len(question.context) + len(question.reference)
+        most = int(self.version.sampling.get("max_tokens", 0))
+        return gate.expected_tokens(len(self.version.prompt_template) + prompt + shown, most)
+
+    def _still_waiting(self, one: _Ready) -> bool:
+        waiting = Verdict.objects.filter(pk=_id(one.question), state=VerdictState.PENDING)
+        waits = _patiently(waiting.exists)
+        if not waits:
+            # Somebody else has asked it since it was read: no lack of money.
+            self._ready = deque(ready for ready in self._ready if ready.question != one.question)
+        return waits
+
+    def _take(self, answers: Sequence[Answer], gate: Gate | None) -> None:
+        """Store what has come, and see what it says about the judge."""
+        self._came = []
+        claims: list[Claim] = []
+        stored: list[Answer] = []
+        for answer in answers:
+            held = self._held.pop(_id(answer))
+            claims.append(held.claim)
+            stored.append(answer._replace(request_key=held.key) if answer.replies else answer)
+            if gate and held.group is not None:
+                held.group.left -= 1
+                gate.end(
+                    0 if held.group.left else 1,
+                    expected=held.expected_tokens,
+                    prompt_tokens=answer.prompt_tokens,
+                    completion_tokens=answer.completion_tokens,
+                    rate_limits=answer.rate_limits,
+                    server_errors=answer.server_errors,
+                )
+            self._free(held.key)
+        self._store(claims, stored)
+
+    def _store(self, claims: Sequence[Claim], answers: Sequence[Answer]) -> None:
+        if not claims:
+            return
+        states = _patiently(lambda: store_answers(self.run, self.version, claims, answers))
+        for answer in answers:
+            if states[_id(answer)] == VerdictState.PENDING:
+                self._ids.append(_id(answer))
+            else:
+                self._on_finished()
+            self._failures = self._failures + 1 if answer.whole_judge else 0
+            if self._failures == FAILURES_BEFORE_PAUSE:
+                reason = f"{self._failures} questions in a row failed. {answer.error} Then resume the run."
+                _patiently(partial(pause_run, self.run.pk, reason))
+
+    def _free(self, key: str) -> None:
+        """Let those be read again that waited for this request's answer: it is in the cache now, or there is none."""
+        self._ids.extend(self._aside.pop(key, ()))
 
     def _must_stop(self) -> bool:
         late = self._until is not None and time.monotonic() > self._until
         return late or self._refused or self._out_of_money or stopping.is_set()
 
-    def _offered(self, verdict: Verdict) -> Iterator[Question | None]:
-        """Yield the verdict's question once it is claimed; None while money may come back from calls under way."""
-        question = question_of(verdict)
-        amount = largest_cost(self.version, question) or Decimal(0)
-        while not self._must_stop():
-            claim = claim_verdict(self.run.pk, verdict, amount)
-            if claim:
-                self._held[verdict.pk] = claim
-                self.asked += 1
-                yield question._replace(attempt=claim.attempt)
-                return
-            if not JudgeRun.objects.filter(pk=self.run.pk, state=RunState.RUNNING).exists():
-                # Paused meanwhile; whatever is left of the list would be refused too.
-                self._refused = True
-                return
-            if not _unclaimed(verdict).exists():
-                # Somebody else has asked it since it was read.
-                return
-            if not self._held:
-                self._out_of_money = True
-                return
-            yield None
-
-    def _take(self, answer: Answer) -> None:
-        if answer.verdict_id is None:
-            raise ValueError("an answer to a stored question names its verdict")
-        claim = self._held.pop(answer.verdict_id)
-        state = store(self.run, self.version, claim, answer)
-        if state == VerdictState.PENDING:
-            self._again.append(claim.verdict_id)
-        else:
-            self._on_finished()
-        self._failures = self._failures + 1 if answer.whole_judge else 0
-        if self._failures == FAILURES_BEFORE_PAUSE:
-            pause_run(self.run.pk, f"{self._failures} questions in a row failed. {answer.error} Then resume the run.")
+    def _next_ids(self, number: int) -> list[uuid.UUID]:
+        return [self._ids.popleft() for _ in range(min(number, len(self._ids)))]
 
     def _pause_for_money(self) -> None:
-        run = JudgeRun.objects.get(pk=self.run.pk)
+        run = JudgeRun.objects.get(pk=self.run.payer_id)
         if run.reserved_usd or run.budget_usd is None:
             # Another worker's calls are still under way and may give money back; the sweeper comes again.
             return
-        waiting = run.verdicts.filter(state=VerdictState.PENDING).count()
+        waiting = self.run.verdicts.filter(state=VerdictState.PENDING).count()
         pause_run(
             run.pk,
             f"The budget of ${run.budget_usd:.4f} is used up: ${run.spent_usd:.4f} is spent, and the next call may "
@@ -152,177 +342,21 @@ class Work:
         )
 
 
-def claim_verdict(run_id: uuid.UUID, verdict: Verdict, amount: Decimal) -> Claim | None:
-    """Take a waiting verdict and reserve its money, both or neither, each by one conditional update."""
-    now = timezone.now()
-    with transaction.atomic():
-        if not paying.reserve(run_id, amount):
-            return None
-        taken = _unclaimed(verdict).update(
-            state=VerdictState.CLAIMED,
-            attempts=F("attempts") + 1,
-            lease_until=now + timedelta(seconds=settings.JUDGE_LEASE_SECONDS),
-            reserved_usd=amount,
-        )
-        if not taken:
-            transaction.set_rollback(True)
-            return None
-    return Claim(verdict.pk, verdict.pair_id, verdict.attempts + 1, amount)
+def _patiently(work: Callable[[], Result]) -> Result:
+    """Return what the work gives, trying again while the database is away, for about a minute."""
+    for rest in DATABASE_RESTS:
+        try:
+            return work()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block:
+                raise
+            logger.warning("the database does not answer, trying again in %g s: %s", rest, error)
+            connection.close()
+            time.sleep(rest)
+    return work()
 
 
-def _unclaimed(verdict: Verdict) -> QuerySet[Verdict]:
-    return Verdict.objects.filter(pk=verdict.pk, state=VerdictState.PENDING, attempts=verdict.attempts)
-
-
-def question_of(verdict: Verdict) -> Question:
-    """Return a verdict's pair as the judge sees it. Pair, prompt and responses are fetched already."""
-    pair = verdict.pair
-    first, second = pair.response_a.text, pair.response_b.text
-    if verdict.order == Order.BA:
-        first, second = second, first
-    return Question(
-        verdict_id=verdict.pk,
-        prompt=pair.prompt.messages,
-        first=first,
-        second=second,
-        order=verdict.order,
-        context=pair.prompt.context,
-        reference=pair.prompt.reference,
-        group=pair.prompt.group,
-    )
-
-
-def store(run: JudgeRun, version: JudgeVersion, claim: Claim, answer: Answer) -> str:
-    """Write one answer, settle its money, and settle its pair when both orders are there. Return the row's state.
-
-    One short transaction that locks the pair's verdicts in a fixed order, so that two workers that finish both orders
-    at once do not each think the other is missing. An answer that comes after its lease ran out is still taken, if
-    no other came first: it was paid for.
-    """
-    with transaction.atomic():
-        if claim.reserved:
-            paying.hold(run.pk)
-        locked = Verdict.objects.select_for_update().filter(version=version, pair_id=claim.pair_id).order_by("order")
-        row = next((one for one in locked if one.pk == claim.verdict_id), None)
-        if row is None:
-            # Its pair was deleted while it was asked.
-            paying.settle(run.pk, reserved=claim.reserved, booked=_booked(run, claim, answer))
-            return VerdictState.FAILED
-        in_time = row.attempts == claim.attempt and (row.state == VerdictState.CLAIMED or row.reserved_usd > 0)
-        booked = Decimal(0)
-        if in_time:
-            booked = _booked(run, claim, answer)
-            paying.settle(run.pk, reserved=row.reserved_usd, booked=booked)
-            row.reserved_usd = Decimal(0)
-        if row.state == VerdictState.DONE:
-            _add_lost(row, booked)
-            row.lease_until = None
-        elif not answer.error:
-            if not in_time:
-                # The sweeper booked this call as lost; it is not.
-                _add_lost(row, -claim.reserved)
-                booked = claim.reserved
-            _fill(row, version, answer, booked)
-            row.state = VerdictState.DONE
-            row.lease_until = row.lease_until if row.reserved_usd else None
-        elif in_time:
-            _fail(row, version, answer, booked)
-        row.save()
-        if row.state == VerdictState.DONE:
-            settle_pair(version, claim.pair_id)
-    if answer.cost_usd is not None and run.budget_usd is not None and answer.cost_usd > claim.reserved:
-        pause_run(
-            run.pk,
-            f"The server reports more tokens than a question can have (verdict {row.pk}), so the budget cannot be "
-            "kept. Check the server's usage figures, then resume the run.",
-        )
-    return row.state
-
-
-def release_expired(*, now: datetime, run: JudgeRun | None = None) -> int:
-    """Put verdicts back whose lease ran out, or give them up after five attempts; return how many.
-
-    Their reservation is booked as spent (`meta.lost_usd`): the lost call may have been charged.
-    """
-    expired = Verdict.objects.filter(
-        Q(state=VerdictState.CLAIMED) | Q(reserved_usd__gt=0, run__reserved_usd__gt=0), lease_until__lt=now
-    )
-    if run is not None:
-        expired = expired.filter(run=run)
-    released = 0
-    for verdict_id, run_id in list(expired.values_list("pk", "run_id")):
-        with transaction.atomic():
-            paying.hold(run_id)
-            row = Verdict.objects.select_for_update().filter(pk=verdict_id, lease_until__lt=now).first()
-            if row is None or not (row.state == VerdictState.CLAIMED or row.reserved_usd):
-                continue
-            if row.run_id:
-                paying.settle(row.run_id, reserved=row.reserved_usd, booked=row.reserved_usd)
-            _add_lost(row, row.reserved_usd)
-            row.reserved_usd, row.lease_until = Decimal(0), None
-            if row.state == VerdictState.CLAIMED and row.attempts >= MAX_ATTEMPTS:
-                row.state, row.finished_at = VerdictState.FAILED, now
-                row.error = f"Gave up after {row.attempts} attempts: each worker that asked ended before the answer."
-            elif row.state == VerdictState.CLAIMED:
-                row.state = VerdictState.PENDING
-            row.save()
-            released += 1
-    return released
-
-
-def pause_run(run_id: uuid.UUID, reason: str) -> bool:
-    """Stop a run with a reason for a person; no question is begun after it. False when it was not running."""
-    paused = JudgeRun.objects.filter(pk=run_id, state=RunState.RUNNING).update(state=RunState.PAUSED, reason=reason)
-    if paused:
-        logger.warning("run %s paused: %s", run_id, reason)
-    return paused == 1
-
-
-def _waiting(ids: Sequence[uuid.UUID]) -> list[Verdict]:
-    """Return the rows of these that still wait, with their texts, in the order given."""
-    rows = Verdict.objects.filter(pk__in=ids, state=VerdictState.PENDING).select_related(
-        "pair__prompt", "pair__response_a", "pair__response_b"
-    )
-    place = {verdict_id: number for number, verdict_id in enumerate(ids)}
-    return sorted(rows, key=lambda row: place[row.pk])
-
-
-def _booked(run: JudgeRun, claim: Claim, answer: Answer) -> Decimal:
-    """Return what a call is taken to have cost: its usage, or all that was reserved where that is not known."""
-    if answer.cost_usd is None:
-        return claim.reserved if answer.maybe_billed else Decimal(0)
-    # A cap is never passed, whatever a server says it used; `store` pauses the run in that case.
-    return answer.cost_usd if run.budget_usd is None else min(answer.cost_usd, claim.reserved)
-
-
-def _fill(row: Verdict, version: JudgeVersion, answer: Answer, booked: Decimal) -> None:
-    row.choice, row.prob_a = answer.choice, answer.prob_a
-    row.rationale, row.raw, row.error = answer.rationale, answer.raw, answer.error
-    row.answered_by = answer.answered_by
-    row.prompt_tokens, row.completion_tokens = answer.prompt_tokens, answer.completion_tokens
-    row.cost_usd = booked if version.price_input_usd_per_million is not None else None
-    row.seconds, row.finished_at = answer.seconds, timezone.now()
-    row.meta = {**row.meta, **answer.meta}
-
-
-def _fail(row: Verdict, version: JudgeVersion, answer: Answer, booked: Decimal) -> None:
-    row.lease_until = None
-    if answer.retry and row.attempts < MAX_ATTEMPTS:
-        _add_lost(row, booked)
-        row.state = VerdictState.PENDING
-        return
-    _fill(row, version, answer, booked)
-    row.state = VerdictState.FAILED
-    if row.attempts > 1:
-        row.error = f"Gave up after {row.attempts} attempts: {answer.error}"
-    if answer.whole_judge:
-        # `resume` asks these again: the cause was not the pair.
-        row.meta["at_fault"] = "judge"
-
-
-def _add_lost(row: Verdict, amount: Decimal) -> None:
-    """Keep what calls without a stored answer cost, so that a run's spending is the sum of its rows."""
-    if amount:
-        meta: dict[str, Any] = dict(row.meta)
-        meta["lost_usd"] = str(Decimal(meta.get("lost_usd", "0")) + amount)
-        row.meta = meta
+def _id(one: Question | Answer) -> uuid.UUID:
+    if one.verdict_id is None:
+        raise ValueError("a stored question and its answer name their verdict")
+    return one.verdict_id

@@ -1,20 +1,26 @@
-"""The event loop and the clients of this process. What a server may send is bounded, redirects are refused."""
+"""The event loop and the clients of this process: one client an endpoint, with the guards of `transports` on it."""
 
 import asyncio
+import atexit
 import os
 import random
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 import openai
+from django.conf import settings
 
-RESPONSE_LIMIT_BYTES = 1024 * 1024
+from judges.clients.transports import transport_of
+
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 8.0
+CLOSING_SECONDS = 2.0
 # Servers that need no key still get the header, because the library insists on one.
 NO_KEY = "none"
 
@@ -30,40 +36,6 @@ class Endpoint(NamedTuple):
     deadline: float
 
 
-class ResponseTooLarge(httpx2.TransportError):
-    """A server sent more than `RESPONSE_LIMIT_BYTES`, or packed its answer."""
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for part in self._stream:
-            size += len(part)
-            if size > RESPONSE_LIMIT_BYTES:
-                raise ResponseTooLarge(f"the answer is longer than {RESPONSE_LIMIT_BYTES:,} bytes")
-            yield part
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class _BoundedTransport(httpx2.AsyncHTTPTransport):
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        # Unpacked answers only: a bound on packed bytes would not bound memory.
-        request.headers["Accept-Encoding"] = "identity"
-        response = await super().handle_async_request(request)
-        if response.headers.get("content-encoding", "identity") != "identity":
-            await response.aclose()
-            raise ResponseTooLarge("the answer is compressed although that was declined")
-        if not isinstance(response.stream, httpx2.AsyncByteStream):
-            raise TypeError(f"an async transport returned {type(response.stream).__name__}")
-        response.stream = _BoundedStream(response.stream)
-        return response
-
-
 class _Network:
     """One event loop in one background thread, and one client an endpoint.
 
@@ -72,22 +44,41 @@ class _Network:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._clients: dict[tuple[str, str], openai.AsyncOpenAI] = {}
+        self._clients: dict[tuple[str, str, str], openai.AsyncOpenAI] = {}
         # When a rate-limited endpoint may be asked again (monotonic seconds).
         self.not_before: dict[str, float] = {}
+        # Servers that do not know the many-conversations form.
+        self.one_at_a_time: set[str] = set()
+        self._pid = os.getpid()
         threading.Thread(target=self.loop.run_forever, name="judge-network", daemon=True).start()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Close the connections of this process's clients; the process ends, or no longer asks."""
+        if self._pid != os.getpid():
+            # The parent's, seen from a forked child: its thread is not here.
+            return
+        closing = asyncio.run_coroutine_threadsafe(self._close(), self.loop)
+        with suppress(TimeoutError):
+            closing.result(timeout=CLOSING_SECONDS)
+
+    async def _close(self) -> None:
+        clients = [self._clients.pop(identity) for identity in list(self._clients)]
+        await asyncio.gather(*(client.close() for client in clients))
 
     def client(self, endpoint: Endpoint) -> openai.AsyncOpenAI:
         """Return the client of an endpoint. Called on the loop's thread only."""
-        identity = (endpoint.base_url, endpoint.key)
+        identity = (endpoint.base_url, endpoint.key, settings.JUDGE_TRANSPORT)
         if identity not in self._clients:
-            limits = httpx2.Limits(max_connections=256, max_keepalive_connections=256)
             client = openai.AsyncOpenAI(
                 base_url=endpoint.base_url,
                 api_key=endpoint.key or NO_KEY,
                 max_retries=0,
                 http_client=httpx2.AsyncClient(
-                    transport=_BoundedTransport(limits=limits), follow_redirects=False, trust_env=False
+                    transport=transport_of(settings.JUDGE_TRANSPORT),
+                    follow_redirects=False,
+                    trust_env=False,
+                    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 ),
             )
             # The library reads these from the environment and would send them to every server.

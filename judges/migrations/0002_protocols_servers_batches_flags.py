@@ -18,7 +18,9 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.new_id, editable=False, primary_key=True, serialize=False)),
                 ('state', models.CharField(choices=[('written', 'Written to a file'), ('submitted', 'Being answered'), ('fetched', 'Answers stored'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='written', max_length=12)),
-                ('path', models.CharField(blank=True, help_text='The file of requests.', max_length=500)),
+                ('by_hand', models.BooleanField(default=False, help_text='Exported for another program; a person brings its answers back.')),
+                ('lease_until', models.DateTimeField(blank=True, help_text='Nobody else touches it until then: a worker is at it, or its server rests.', null=True)),
+                ('path', models.CharField(blank=True, help_text='The file of requests, once it is whole.', max_length=500)),
                 ('server_file_id', models.CharField(blank=True, max_length=200)),
                 ('server_batch_id', models.CharField(blank=True, max_length=200)),
                 ('server_state', models.CharField(blank=True, help_text="The server's own word for it.", max_length=40)),
@@ -40,8 +42,8 @@ class Migration(migrations.Migration):
             name='CachedReply',
             fields=[
                 ('key', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('reply', models.JSONField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('reply', models.JSONField(help_text='A list: one entry a sample.')),
+                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True)),
             ],
         ),
         migrations.CreateModel(
@@ -73,6 +75,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='ResponseScan',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('detector', models.CharField(help_text="The detector's version.", max_length=16)),
+                ('upto', models.UUIDField(help_text='The last response that was read.')),
+                ('scanned_at', models.DateTimeField(auto_now=True)),
+                ('project', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='response_scan', to='annotation.project')),
+            ],
+        ),
+        migrations.CreateModel(
             name='ServedModel',
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.new_id, editable=False, primary_key=True, serialize=False)),
@@ -100,6 +112,11 @@ class Migration(migrations.Migration):
             model_name='judge',
             name='gate',
             field=models.JSONField(blank=True, default=dict, help_text='Thresholds a manager set for its labels to stand alone (judges.gating).'),
+        ),
+        migrations.AddField(
+            model_name='judgerun',
+            name='fresh',
+            field=models.BooleanField(default=False, help_text='Asks the server even where the same request was answered before.'),
         ),
         migrations.AddField(
             model_name='judgerun',
@@ -140,6 +157,11 @@ class Migration(migrations.Migration):
             model_name='verdict',
             name='distribution',
             field=models.JSONField(blank=True, default=dict, help_text='Probabilities: of a, tie and b; or, for a rating, of each score.'),
+        ),
+        migrations.AddField(
+            model_name='verdict',
+            name='request_key',
+            field=models.CharField(blank=True, help_text="The request's hash (judges.caching), for verdicts asked by file.", max_length=64),
         ),
         migrations.AddField(
             model_name='verdict',

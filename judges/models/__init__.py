@@ -2,7 +2,7 @@
 
 from judges.models.batches import Batch, BatchState
 from judges.models.definitions import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
-from judges.models.flags import ResponseFlag
+from judges.models.flags import ResponseFlag, ResponseScan
 from judges.models.runs import JudgeRun, Order, RunPurpose, RunState, Verdict, VerdictState
 from judges.models.servers import CachedReply, ModelServer, ServedModel, ServerShare
 
@@ -19,6 +19,7 @@ __all__ = [
     "ModelServer",
     "Order",
     "ResponseFlag",
+    "ResponseScan",
     "RunPurpose",
     "RunState",
     "ServedModel",

@@ -27,7 +27,13 @@ class Batch(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     run = models.ForeignKey(JudgeRun, on_delete=models.CASCADE, related_name="batches")
     state = models.CharField(max_length=12, choices=BatchState, default=BatchState.WRITTEN)
-    path = models.CharField(max_length=500, blank=True, help_text="The file of requests.")
+    by_hand = models.BooleanField(
+        default=False, help_text="Exported for another program; a person brings its answers back."
+    )
+    lease_until = models.DateTimeField(
+        null=True, blank=True, help_text="Nobody else touches it until then: a worker is at it, or its server rests."
+    )
+    path = models.CharField(max_length=500, blank=True, help_text="The file of requests, once it is whole.")
     server_file_id = models.CharField(max_length=200, blank=True)
     server_batch_id = models.CharField(max_length=200, blank=True)
     server_state = models.CharField(max_length=40, blank=True, help_text="The server's own word for it.")

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from annotation.models import Response
+from annotation.models import Project, Response
 
 
 class ResponseFlag(models.Model):
@@ -21,3 +21,15 @@ class ResponseFlag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} in {self.response_id}"
+
+
+class ResponseScan(models.Model):
+    """How far a version of the detector has read a project's responses: all of them up to one id, in order of ids."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="response_scan")
+    detector = models.CharField(max_length=16, help_text="The detector's version.")
+    upto = models.UUIDField(help_text="The last response that was read.")
+    scanned_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"scan of {self.project_id} with {self.detector}"

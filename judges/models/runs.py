@@ -41,6 +41,9 @@ class JudgeRun(models.Model):
     version = models.ForeignKey(JudgeVersion, on_delete=models.CASCADE, related_name="runs")
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
     purpose = models.CharField(max_length=8, choices=RunPurpose, default=RunPurpose.LABEL)
+    fresh = models.BooleanField(
+        default=False, help_text="Asks the server even where the same request was answered before."
+    )
     state = models.CharField(max_length=8, choices=RunState, default=RunState.RUNNING)
     reason = models.TextField(blank=True, help_text="Why it is paused, in words for a person.")
     budget_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -132,6 +135,9 @@ class Verdict(models.Model):
     samples = models.PositiveSmallIntegerField(default=1, help_text="Calls whose answers this one sums up.")
     criteria = models.JSONField(
         default=dict, blank=True, help_text="By criterion: {choice, prob_a, distribution} or {score, distribution}."
+    )
+    request_key = models.CharField(
+        max_length=64, blank=True, help_text="The request's hash (judges.caching), for verdicts asked by file."
     )
     from_cache = models.BooleanField(default=False, help_text="Answered before, by the same request; cost nothing.")
     score_a = models.FloatField(null=True, blank=True)

@@ -77,8 +77,9 @@ class CachedReply(models.Model):
     """A server's answer to a request, by the request's hash: the same request is never paid twice, in any run."""
 
     key = models.CharField(primary_key=True, max_length=64)
-    reply = models.JSONField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    reply = models.JSONField(help_text="A list: one entry a sample.")
+    # Forgetting the old ones (`judges.caching.forget`) looks for them by age.
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     def __str__(self) -> str:
         return self.key

@@ -1,6 +1,7 @@
 """Verdicts and judges' preferences as frames."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,38 @@ def test_preference_frame_has_a_row_a_pair_and_version(tmp_path: Path) -> None:
     assert jo["consistent"].tolist() == [False] * 3
     assert frame.loc[frame["judge"] == "kim", "consistent"].tolist() == [None] * 3
     assert set(frame["rater_id"]) == {str(one) for one in JudgeVersion.objects.values_list("rater_id", flat=True)}
+
+
+def test_measured_verdicts_carry_their_mass_their_tie_and_their_samples(tmp_path: Path) -> None:
+    project = make_judged(tmp_path, 1)
+    verdict = Verdict.objects.get(order="ba")
+    verdict.distribution = {"a": 0.3, "tie": 0.2, "b": 0.5}
+    verdict.label_mass, verdict.samples, verdict.from_cache = 0.9, 5, True
+    verdict.save()
+    rows = verdict_frame(project).set_index("order").to_dict("index")
+    assert [rows["ba"][name] for name in ("prob_tie", "label_mass", "samples", "from_cache")] == [0.2, 0.9, 5, True]
+    assert all(math.isnan(rows["ab"][name]) for name in ("prob_tie", "label_mass"))
+    assert [rows["ab"][name] for name in ("samples", "from_cache")] == [1, False]
+
+
+def test_reasons_of_the_second_pass_are_no_verdicts(tmp_path: Path) -> None:
+    project = make_judged(tmp_path, 1)
+    jo = JudgeVersion.objects.get(judge__name="jo")
+    Verdict.objects.create(
+        version=jo, pair=Pair.objects.get(), order="why", state=VerdictState.DONE, choice="a", rationale="So."
+    )
+    assert sorted(verdict_frame(project, [jo])["order"]) == ["ab", "ba"]
+
+
+def test_preferences_carry_their_tie_and_the_scores_they_follow_from(tmp_path: Path) -> None:
+    project = make_judged(tmp_path, 1)
+    jo = JudgeVersion.objects.get(judge__name="jo")
+    Preference.objects.filter(rater=jo.rater).update(meta={"prob_tie": 0.25, "score_a": 7.5, "score_b": 6.0})
+    frame = judge_preference_frame(project).sort_values("judge")
+    told = frame[["prob_tie", "score_a", "score_b"]]
+    assert told.to_dict("split")["data"][0] == [0.25, 7.5, 6.0]
+    assert told.iloc[1].isna().all()
+    assert frame["prob_tie"].dtype == float
 
 
 def test_people_replaced_answers_and_criteria_are_no_rows(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from judges.defining import add_judge
 from judges.errors import CallFailed
 from judges.local import MODEL_NAME, local_server, stop_local_server
 from judges.models import Order
+from judges.probing import probe
 from judges.running import start_run, work_off
 from tests.builders import make_pair, make_project
 
@@ -37,8 +38,29 @@ def test_local_model_judges_for_real_and_picks_what_it_sees_first() -> None:
     assert {one.answered_by for one in verdicts} == {MODEL_NAME}
     assert {one.meta["prob_from"] for one in verdicts} == {"logprobs"}
     assert all(one.prob_a is not None and 0.0 < one.prob_a < 1.0 for one in verdicts)
-    assert all(0.0 < one.meta["label_mass"] <= 1.0 for one in verdicts)
+    assert all(one.label_mass is not None and 0.0 < one.label_mass <= 1.0 for one in verdicts)
     assert Preference.objects.filter(rater=version.rater).count() == 6
+
+
+def test_probe_of_the_real_server_finds_what_llama_cpp_can_do() -> None:
+    version = add_judge(make_project(), "SmolLM2", kind="local")
+    served = probe(version)
+    assert (served.error, served.base_url) == ("", "local")
+    expected = {
+        "answered_by": MODEL_NAME,
+        "listed": True,
+        "owner": "llamacpp",
+        "usage": True,
+        "limit": "max_completion_tokens",
+        "format": "json_schema",
+        "top_logprobs": 20,
+        "temperature": True,
+        "seed": True,
+        "many": False,
+        "batch": False,
+        "decisions": "",
+    }
+    assert {name: served.found.get(name) for name in expected} == expected
 
 
 def test_prompt_longer_than_the_context_is_a_reason_and_not_cut() -> None:

@@ -219,8 +219,8 @@ def test_renaming_a_and_b_mirrors_the_preference(verdicts: Any) -> None:
 
 def test_unsure_verdict_leaves_the_other_to_decide() -> None:
     settled = settle([VerdictValues("ab", "unsure"), VerdictValues("ba", "b", 0.2)])
-    assert settled == ("b", 0.2, None, 1)
-    assert settle([VerdictValues("ab", "unsure")]) == ("unsure", None, None, 0)
+    assert settled == ("b", 0.2, None, 1, None)
+    assert settle([VerdictValues("ab", "unsure")]) == ("unsure", None, None, 0, None)
 
 
 def test_mean_inside_the_tie_band_is_a_tie() -> None:

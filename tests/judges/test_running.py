@@ -6,21 +6,22 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.db import connection
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
 from annotation.models import Preference, Project
+from judges import running
 from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import JudgeRun, JudgeVersion, Order, RunState, Verdict, VerdictState
 from judges.questions import Answer
-from judges.running import RunReport, judge_chunk, pause, resume, retry_failed, start_run, sweep, work_off
-from judges.working import MAX_ATTEMPTS, Work, claim_verdict, release_expired, store
-from tests.builders import make_pair, make_project
+from judges.running import RunReport, judge_chunk, pause, resume, retry_failed, send_waiting, start_run, sweep, work_off
+from judges.working import MAX_ATTEMPTS, Claim, Work, claim, release_expired, store_answers
+from tests.builders import make_pair, make_project, make_prompt
 from tests.judge_server import Behaviour, Call, JudgeServer, Served, failure, prefer_first, prefer_longer, verdict
 
 pytestmark = pytest.mark.django_db
@@ -126,10 +127,7 @@ def test_second_run_asks_only_what_was_not_asked() -> None:
         (failure(401), "refused the key"),
         (failure(429, retry_after="99"), "HTTP 429"),
         (failure(418), "HTTP 418"),
-        (verdict(text="I like the first."), "does not end in a JSON object"),
-        (verdict(text=""), "empty"),
         (verdict(text='{"choice": "fir', finish_reason="length"), "max_tokens=1024"),
-        (verdict(text="{}\x00\ud800"), "does not end in a JSON object"),
         (Served(content=b"<html>"), "web page"),
         (Served(content=b'{"a": "' + b"x" * 10 * 1024**2 + b'"}'), "longer than"),
         (Served(307, headers=(("Location", "http://127.0.0.1:9/"),)), "redirects"),
@@ -161,6 +159,24 @@ def test_answer_that_may_have_been_paid_for_is_asked_again_by_itself(served: Ser
     lost = [Decimal(one.meta.get("lost_usd", "0")) for one in run.verdicts.all()]
     assert sum(lost) > 0
     assert report.spent_usd == sum(lost) + sum(costs_of(run))
+
+
+@pytest.mark.parametrize("text", ["I like the first.", "", "{}\x00\ud800"])
+def test_answer_that_cannot_be_read_is_asked_for_once_more_and_then_fails_with_its_reason(text: str) -> None:
+    run, report, server = judged(lambda call: verdict(text=text), pairs=1, **PRICES)
+    assert (report.done, report.failed, len(server.calls)) == (0, 2, 4)
+    assert report.reason.startswith("All 2 questions failed, 2 of them so: Gave up after 2 attempts: ")
+    assert all(one.meta["unanswered"] == "unreadable" for one in run.verdicts.all())
+    # Both calls were paid: the first as lost, the second as the failure's own cost.
+    assert report.spent_usd == Decimal("0.00056")
+    once = fail_once(verdict(text=text))
+    with JudgeServer(once) as server:
+        run.version.base_url = server.base_url
+        run.version.save()
+        assert retry_failed(run, send=False) == 2
+        run = JudgeRun.objects.select_related("version__judge").get(pk=run.pk)
+        assert work_off(run).done == 2
+    assert len(server.calls) == 3
 
 
 def test_question_that_never_ends_well_is_given_up_after_five_attempts() -> None:
@@ -343,10 +359,16 @@ def test_four_threads_share_a_budget_and_ask_nothing_twice() -> None:
 # --- Leases ---------------------------------------------------------------------------------------------------------
 
 
+def take(run: JudgeRun, verdict: Verdict, amount: Decimal = Decimal(0)) -> Claim | None:
+    """Claim one verdict with an amount reserved."""
+    held = claim(run, [(verdict.pk, amount)]).held
+    return held[0] if held else None
+
+
 def hold(run: JudgeRun, *, minutes_ago: float = 60.0, reserved: Decimal = Decimal(0)) -> Verdict:
     """Claim a verdict as a worker would that was then killed, and let its lease run out."""
     waiting: Verdict = run.verdicts.filter(state=VerdictState.PENDING).order_by("order")[0]
-    assert claim_verdict(run.pk, waiting, reserved)
+    assert take(run, waiting, reserved)
     run.verdicts.filter(pk=waiting.pk).update(lease_until=timezone.now() - timedelta(minutes=minutes_ago))
     return waiting
 
@@ -402,11 +424,11 @@ def test_answer_that_comes_after_its_lease_is_kept_because_it_was_paid_for() -> 
     version = add_judge(project, "stub", kind="openai", base_url="http://127.0.0.1:9/v1", model="m", **PRICES)
     run = start_run(version, budget_usd=Decimal(1), send=False)
     waiting = run.verdicts.select_related("pair").get(order="ab")
-    claim = claim_verdict(run.pk, waiting, Decimal("0.01"))
-    assert claim
+    held = take(run, waiting, Decimal("0.01"))
+    assert held
     assert release_expired(now=timezone.now() + timedelta(hours=1)) == 1
     late = Answer(waiting.pk, choice="a", prob_a=0.9, cost_usd=Decimal("0.004"))
-    assert store(run, version, claim, late) == VerdictState.DONE
+    assert store_answers(run, version, [held], [late]) == {waiting.pk: VerdictState.DONE}
     waiting.refresh_from_db()
     run.refresh_from_db()
     assert waiting.choice == "a"
@@ -419,13 +441,13 @@ def test_second_answer_to_one_question_changes_nothing_but_the_books() -> None:
     project = project_with(1)
     version = add_judge(project, "stub", kind="openai", base_url="http://127.0.0.1:9/v1", model="m", **PRICES)
     run = start_run(version, send=False)
-    first = claim_verdict(run.pk, run.verdicts.get(order="ab"), Decimal("0.01"))
+    first = take(run, run.verdicts.get(order="ab"), Decimal("0.01"))
     assert first
     release_expired(now=timezone.now() + timedelta(hours=1))
-    second = claim_verdict(run.pk, run.verdicts.get(order="ab"), Decimal("0.01"))
+    second = take(run, run.verdicts.get(order="ab"), Decimal("0.01"))
     assert second
-    store(run, version, first, Answer(first.verdict_id, choice="a", prob_a=0.9, cost_usd=Decimal("0.004")))
-    store(run, version, second, Answer(second.verdict_id, choice="b", prob_a=0.1, cost_usd=Decimal("0.004")))
+    for held, choice in ((first, "a"), (second, "b")):
+        store_answers(run, version, [held], [Answer(held.verdict_id, choice=choice, cost_usd=Decimal("0.004"))])
     row = run.verdicts.get(order="ab")
     run.refresh_from_db()
     assert (row.state, row.choice, row.reserved_usd) == (VerdictState.DONE.value, "a", Decimal(0))
@@ -479,10 +501,11 @@ def test_run_judge_says_why_questions_failed(capsys: pytest.CaptureFixture[str])
     project = project_with(2)
     with JudgeServer(lambda _call: verdict(text="I would rather not say.")) as server:
         judge_at(server, project)
-        call_command("run_judge", project.slug, "stub", "--wait")
+        with pytest.raises(CommandError, match="No question was answered"):
+            call_command("run_judge", project.slug, "stub", "--wait")
     said = capsys.readouterr().out
     assert "4 failed" in said.splitlines()[0]
-    assert said.splitlines()[-1].startswith("  4 failed: ")
+    assert any(line.startswith("All 4 questions failed") for line in said.splitlines())
 
 
 def test_run_judge_goes_on_with_an_interrupted_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -498,9 +521,11 @@ def test_question_that_another_worker_asked_meanwhile_is_no_lack_of_money() -> N
     with JudgeServer() as server:
         run = start_run(judge_at(server, project_with(1), **PRICES), budget_usd=Decimal(1), send=False)
         ids = list(run.verdicts.order_by("order").values_list("pk", flat=True))
-        # Read before its first question was asked, and put back by another worker since.
-        bump = run.verdicts.filter(order=Order.BA)
-        questions = Work(run, ids, on_finished=lambda: bump.update(attempts=1))
+        # Read before its first question was asked, and claimed by another worker since.
+        lease = timezone.now() + timedelta(minutes=1)
+        other = run.verdicts.filter(order=Order.BA)
+        claimed = {"state": VerdictState.CLAIMED, "attempts": 1, "lease_until": lease}
+        questions = Work(run, ids, on_finished=lambda: other.update(**claimed))
         with override_settings(JUDGE_CONCURRENCY=1):
             questions.do()
     run.refresh_from_db()
@@ -513,12 +538,12 @@ def test_answer_locks_its_run_before_its_verdicts_as_a_claim_does() -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        claim = claim_verdict(run.pk, first, Decimal("0.01"))
+        held = take(run, first, Decimal("0.01"))
         claiming = len(queries)
-        assert claim
-        store(run, run.version, claim, Answer(first.pk, choice="a", cost_usd=Decimal("0.001")))
+        assert held
+        store_answers(run, run.version, [held], [Answer(first.pk, choice="a", cost_usd=Decimal("0.001"))])
         storing = len(queries)
-        assert claim_verdict(run.pk, second, Decimal("0.01"))
+        assert take(run, second, Decimal("0.01"))
         run.verdicts.filter(pk=second.pk).update(lease_until=timezone.now() - timedelta(minutes=1))
         reading = len(queries)
         release_expired(now=timezone.now())
@@ -579,3 +604,71 @@ def test_what_a_stopping_worker_leaves_is_sent_at_the_next_sweep(monkeypatch: py
     monkeypatch.setattr("judges.working.stopping", stopped)
     judge_chunk(run.pk, list(run.verdicts.values_list("pk", flat=True)))
     assert sweep(now=timezone.now()) == 1
+
+
+# --- Rows that others hold, and money to the last digit ------------------------------------------------------------
+
+
+def waiting_run(project: Project) -> JudgeRun:
+    version = add_judge(project, "stub", kind="openai", base_url="http://127.0.0.1:9/v1", model="m", **PRICES)
+    return start_run(version, budget_usd=Decimal(1), send=False)
+
+
+def test_cap_is_raised_while_calls_are_under_way_whatever_the_sums_are_in_binary() -> None:
+    run = waiting_run(project_with(1))
+    # 0.01 + 0.05 is more than 0.06 in binary, which is how SQLite adds.
+    held = {"spent_usd": Decimal("0.01"), "reserved_usd": Decimal("0.05")}
+    JudgeRun.objects.filter(pk=run.pk).update(state=RunState.PAUSED, **held)
+    assert resume(run, budget_usd=Decimal(2), send=False).budget_usd == 2
+    with pytest.raises(JudgeError, match=r"must be above what is spent and reserved: \$0\.0600"):
+        resume(run, budget_usd=Decimal("0.06"), send=False)
+    run.refresh_from_db()
+    assert run.budget_usd == 2
+
+
+def test_failed_questions_go_back_in_a_handful_of_statements_with_what_they_cost() -> None:
+    run = waiting_run(project_with(20))
+    failed = {"state": VerdictState.FAILED, "error": "no", "attempts": 5, "cost_usd": Decimal("0.001"), "raw": "x"}
+    run.verdicts.update(**failed, meta={"lost_usd": "0.002", "at_fault": "judge"})
+    with CaptureQueriesContext(connection) as queries:
+        assert retry_failed(run, send=False) == 40
+    assert len(queries) < 20
+    rows = list(run.verdicts.all())
+    assert {(one.state, one.attempts, one.error, one.cost_usd) for one in rows} == {("pending", 0, "", None)}
+    assert {str(one.meta) for one in rows} == {"{'lost_usd': '0.003000'}"}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_sending_locks_rows_in_the_order_in_which_answers_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    prompts = sorted((make_prompt(project, "Which?"), make_prompt(project, "Why?")), key=lambda one: one.pk)
+    # So that the rows are made, and lie in the table, in another order than that of their pairs.
+    for prompt in reversed(prompts):
+        make_pair(project, prompt=prompt)
+    run = waiting_run(project)
+    monkeypatch.setattr(running, "wake", lambda *_message: True)
+    errors: list[Exception] = []
+
+    def send() -> None:
+        try:
+            send_waiting(run, now=timezone.now())
+        except OperationalError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    sender = threading.Thread(target=send)
+    first, second = sorted(set(run.verdicts.values_list("pair_id", flat=True)))
+    with transaction.atomic():
+        assert len(run.verdicts.select_for_update().filter(pair_id=first)) == 2
+        sender.start()
+        with connection.cursor() as cursor:
+            waiting = [(0,)]
+            while sender.is_alive() and waiting == [(0,)]:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()")
+                waiting = cursor.fetchall()
+        assert len(run.verdicts.select_for_update().filter(pair_id=second)) == 2
+    sender.join(timeout=60)
+    assert errors == []
+    assert not run.verdicts.filter(lease_until=None).exists()
