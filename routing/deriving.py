@@ -4,17 +4,21 @@ Every signal is a float or NaN (not known). `SIGNALS` says which way each is exp
 cold start and the single-signal baselines use, and how a reason is worded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from judges.averaging import CHOICE_PROB_A
+from judges.averaging import CHOICE_PROB_A, choice_of
 
 # Judges that get a signal of their own, most covering first; the others count in the shares only.
 NAMED_JUDGES = 6
 DIFFERS = "differs from "
+# Categories that get a signal of their own, most frequent first, and how many pairs one needs.
+NAMED_CATEGORIES = 12
+LEAST_IN_CATEGORY = 20
+IN_CATEGORY = "category "
 
 
 class Signal(NamedTuple):
@@ -60,6 +64,10 @@ SIGNALS: dict[str, Signal] = {
     "jury_margin": Signal(-1, True, _says("all judges together lean {value:.2f} of 1")),
     "pick_form": Signal(-1, True, _says("{judge} usually prefers the picked model by {value:+.0%}")),
     "form_gap": Signal(-1, False, _says("the two models usually differ by {value:.0%} with {judge}")),
+    "others_form": Signal(-1, True, _says("other judges usually prefer the picked model by {value:+.0%}")),
+    "pick_record": Signal(-1, True, _says("{judge} prefers the picked response by {value:+.0%} in its other pairs")),
+    "record_gap": Signal(-1, False, _says("the two responses differ by {value:.0%} in {judge}'s other pairs")),
+    "others_record": Signal(-1, True, _says("other judges prefer the picked response by {value:+.0%} elsewhere")),
     "group_flips": Signal(1, True, _says("{judge} changed {value:.0%} of its other answers on this prompt")),
     "group_disagreement": Signal(1, True, _says("other judges differ on {value:.0%} of this prompt's other pairs")),
     "length_gap": Signal(-1, False, _says("the responses' lengths differ by {value:.0%}")),
@@ -83,32 +91,54 @@ def signal_of(name: str) -> Signal:
     if name.startswith(DIFFERS):
         other = name.removeprefix(DIFFERS)
         return Signal(1, True, lambda value, judge: f"{other} differs from {judge} by {value:.2f}")
+    if name.startswith(IN_CATEGORY):
+        words = f"the prompt's category is {{}}{name.removeprefix(IN_CATEGORY)}"
+        return Signal(1, False, lambda value, judge: words.format("" if value >= 0.5 else "not "))
     return SIGNALS[name]
 
 
 def build_signals(
-    measures: pd.DataFrame, verdicts: pd.DataFrame, preferences: pd.DataFrame, version_id: str
+    measures: pd.DataFrame, verdicts: pd.DataFrame, preferences: pd.DataFrame, version_ids: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the signals about one judge version: a row a pair of `measures`, in its order, a float a signal.
+    """Return the signals about one judge (a version, or several together): a row a pair, a float a signal.
 
-    `measures` comes from `routing.measuring.measure_texts`; `verdicts` and `preferences` from `judges.frames` (columns
-    `pair_id`, `version_id`, `judge`, `choice`, `prob_a`, `score_a`, `score_b`; verdicts also `order`). No human label
-    is read, so a signal can never leak what it is to predict. Signals that are known for no pair are left out.
+    Rows are those of `measures`, which comes from `routing.measuring.measure_texts`; `verdicts` and `preferences` from
+    `judges.frames` (columns `pair_id`, `version_id`, `judge`, `choice`, `prob_a`, `score_a`, `score_b`; verdicts also
+    `order`). No human label is read, so a signal can never leak what it is to predict. Signals that are known for no
+    pair are left out.
     """
     verdicts, preferences = _answers(verdicts), _answers(preferences)
-    target = preferences[preferences["version_id"] == version_id].drop_duplicates("pair_id").set_index("pair_id")
-    prob_a = target["p"].reindex(measures.index)
-    choice = target["choice"].replace({"both_bad": "tie"}).reindex(measures.index)
-    name = str(target["judge"].iloc[0]) if len(target) else ""
+    target = preferences_together(preferences, version_ids).reindex(measures.index)
+    prob_a, choice = target["p"], target["choice"].replace({"both_bad": "tie"})
+    names = preferences.loc[preferences["version_id"].isin(version_ids), "judge"]
+    name = str(names.iloc[0]) if len(names) else ""
     orders = _orders(verdicts)
-    signals = _own_signals(measures.index, orders, verdicts, preferences, version_id, name, choice, prob_a)
+    signals = _own_signals(measures.index, orders, verdicts, preferences, version_ids, name, choice, prob_a)
     signals.update(_jury_signals(measures.index, orders, preferences, name, choice, prob_a))
-    signals.update(_form_signals(measures, prob_a))
+    signals.update(_form_signals(measures, prob_a, _mean_of_judges(preferences, name).reindex(measures.index)))
     for history, of in (("group_flips", "flipped"), ("group_disagreement", "others_disagree")):
         signals[history] = _mean_of_others(signals[of], measures["group"])
     signals.update(_text_signals(measures, prob_a))
+    signals.update(_category_signals(measures))
     frame = pd.DataFrame(signals, index=measures.index).astype(float)
     return frame.loc[:, frame.notna().any()]
+
+
+def preferences_together(preferences: pd.DataFrame, version_ids: Sequence[str]) -> pd.DataFrame:
+    """Return what these versions of one judge prefer together: `choice`, `prob_a`, `p` by pair (index `pair_id`).
+
+    One version's preferences are taken as they are. Several are averaged with equal weight before deciding; where only
+    one of them answered, that one stands. `p` is the probability with a bare choice as 1, 0.5 or 0; `prob_a` is the
+    stated one, NaN without.
+    """
+    mine = _answers(preferences[preferences["version_id"].isin(version_ids)])
+    if len(version_ids) == 1:
+        return mine.drop_duplicates("pair_id").set_index("pair_id")[["choice", "prob_a", "p"]]
+    by_pair = mine.groupby("pair_id")
+    together = pd.DataFrame({"p": by_pair["p"].mean(), "n": by_pair.size(), "choice": by_pair["choice"].first()})
+    decided = together["p"].map(choice_of)
+    together["choice"] = together["choice"].where(together["n"] == 1, decided).astype(object)
+    return together.assign(prob_a=together["p"])[["choice", "prob_a", "p"]]
 
 
 def _answers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -132,19 +162,21 @@ def _own_signals(
     orders: pd.DataFrame,
     verdicts: pd.DataFrame,
     preferences: pd.DataFrame,
-    version_id: str,
+    version_ids: Sequence[str],
     name: str,
     choice: pd.Series,
     prob_a: pd.Series,
 ) -> dict[str, pd.Series]:
-    mine = verdicts[verdicts["version_id"] == version_id]
-    known = version_id in orders.index.get_level_values(0)
-    own = orders.loc[version_id].reindex(pairs) if known else pd.DataFrame(index=pairs, columns=["both", "flipped"])
+    mine = verdicts[verdicts["version_id"].isin(version_ids)]
+    asked = orders[orders.index.get_level_values(0).isin(version_ids)]
+    own = asked.groupby(level=1).mean().reindex(pairs)
     first = mine[mine["order"].isin(["ab", "ba"])]
     picked_first = (first["order"].map({"ab": "a", "ba": "b"}) == first["choice"]).groupby(first["pair_id"]).mean()
     scored = verdicts[verdicts["judge"] == name]
     gaps = (scored["score_a"].astype(float) - scored["score_b"].astype(float)).abs()
-    mine_too = preferences[(preferences["judge"] == name) & (preferences["version_id"] != version_id)]
+    mine_too = preferences[preferences["judge"] == name]
+    if len(version_ids) == 1:
+        mine_too = mine_too[mine_too["version_id"] != version_ids[0]]
     differs = (mine_too["choice"].replace({"both_bad": "tie"}) != mine_too["pair_id"].map(choice)).astype(float)
     return {
         "flipped": own["flipped"].astype(float),
@@ -197,24 +229,53 @@ def _jury_signals(
     return signals
 
 
-def _form_signals(measures: pd.DataFrame, prob_a: pd.Series) -> dict[str, pd.Series]:
-    """Return whether the pick goes against the judge's own record of the two models, this pair left out.
+def _form_signals(measures: pd.DataFrame, prob_a: pd.Series, others: pd.Series) -> dict[str, pd.Series]:
+    """Return whether the pick goes against the record of the two models and of the two responses, this pair left out.
 
-    Form is the mean of P(better) over a model's other pairs; no human label is read.
+    A record is the mean of P(better) over all other pairs with that model or response: the judge's own, and the other
+    judges' (`others`, their mean P(a is better)); no human label is read.
     """
-    judged = prob_a.notna() & (measures["model_a"] != "") & (measures["model_b"] != "")
+    side = np.sign(prob_a - 0.5)
+    form = _record_gap(measures["model_a"], measures["model_b"], prob_a)
+    record = _record_gap(measures["response_a_id"], measures["response_b_id"], prob_a)
+    return {
+        "pick_form": form * side,
+        "form_gap": form.abs(),
+        "others_form": _record_gap(measures["model_a"], measures["model_b"], others) * side,
+        "pick_record": record * side,
+        "record_gap": record.abs(),
+        "others_record": _record_gap(measures["response_a_id"], measures["response_b_id"], others) * side,
+    }
+
+
+def _record_gap(name_a: pd.Series, name_b: pd.Series, prob_a: pd.Series) -> pd.Series:
+    """Return how much better a's name did than b's in all pairs but this one, NaN where one of them has no other."""
+    judged = prob_a.notna() & (name_a != "") & (name_b != "")
     wins = pd.concat([prob_a[judged], 1 - prob_a[judged]])
-    models = pd.concat([measures.loc[judged, "model_a"], measures.loc[judged, "model_b"]])
-    total, count = wins.groupby(models.to_numpy()).sum(), wins.groupby(models.to_numpy()).count()
+    names = pd.concat([name_a[judged], name_b[judged]]).to_numpy()
+    total, count = wins.groupby(names).sum(), wins.groupby(names).count()
 
-    def form(side: str, own: pd.Series) -> pd.Series:
-        games = measures[side].map(count).astype(float) - 1
-        return ((measures[side].map(total).astype(float) - own) / games.where(games > 0)).where(judged)
+    def record(name: pd.Series, own: pd.Series) -> pd.Series:
+        # Its own game is left out where it was counted.
+        games = name.map(count).astype(float) - judged
+        return (name.map(total).astype(float) - own.where(judged, 0.0)) / games.where(games > 0)
 
-    gap = form("model_a", prob_a) - form("model_b", 1 - prob_a)
+    gap = (record(name_a, prob_a) - record(name_b, 1 - prob_a)).where((name_a != "") & (name_b != ""))
     # Of two responses by one model neither has the better record.
-    gap = gap.mask(judged & (measures["model_a"] == measures["model_b"]), 0.0)
-    return {"pick_form": gap * np.sign(prob_a - 0.5), "form_gap": gap.abs()}
+    return gap.mask(judged & (name_a == name_b), 0.0)
+
+
+def _mean_of_judges(preferences: pd.DataFrame, name: str) -> pd.Series:
+    """Return the other judges' mean P(a is better) by pair; each judge counts once."""
+    others = preferences[preferences["judge"] != name]
+    return others.groupby(["pair_id", "judge"])["p"].mean().groupby("pair_id").mean()
+
+
+def _category_signals(measures: pd.DataFrame) -> dict[str, pd.Series]:
+    counts = measures.loc[measures["category"] != "", "category"].value_counts()
+    large = counts[counts >= LEAST_IN_CATEGORY]
+    named = sorted(large.index, key=lambda category: (-large[category], category))[:NAMED_CATEGORIES]
+    return {f"{IN_CATEGORY}{category}": (measures["category"] == category).astype(float) for category in named}
 
 
 def _mean_of_others(values: pd.Series, groups: pd.Series) -> pd.Series:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from annotation.aggregating import consensus, vote_frame
-from annotation.models import Origin, Project
+from annotation.models import Origin, Preference, Project
 from routing.models import PlanState, Route, RouteSource
 from routing.scoring import Bools, Floats
 from routing.signals import Judged
@@ -39,9 +39,7 @@ def label_pairs(project: Project, judged: Judged) -> Labelled:
     has_label = (judged.choice != "").to_numpy()
     recorded = set(votes.loc[votes["origin"] == Origin.RECORDED, "pair_id"])
     odds = _odds_asked(project)
-    weights = [
-        1.0 if pair in recorded else min(1 / odds.get(pair, 1.0), WEIGHT_LIMIT) for pair in judged.choice.index[rows]
-    ]
+    weights = [_weight(pair, recorded, odds) for pair in judged.choice.index[rows]]
     return Labelled(
         rows=rows,
         wrong=(right[rows] == 0.0).to_numpy(),
@@ -49,6 +47,26 @@ def label_pairs(project: Project, judged: Judged) -> Labelled:
         contested=int((has_label & people.eq("").to_numpy()).sum()),
         unanswered=int((has_label & people.isna().to_numpy()).sum()),
     )
+
+
+def pair_weights(project: Project) -> dict[str, float]:
+    """Return how much people's answer on a pair counts where that is not 1: the inverse of its odds of being asked.
+
+    Pairs with recorded answers were not drawn here, and count once. Two queries.
+    """
+    recorded = set(
+        Preference.objects.counted()
+        .of_people()
+        .filter(pair__project=project, rater__origin=Origin.RECORDED)
+        .values_list("pair_id", flat=True)
+    )
+    odds = _odds_asked(project)
+    names = {str(pair_id) for pair_id in recorded}
+    return {pair: weight for pair in odds if (weight := _weight(pair, names, odds)) != 1.0}
+
+
+def _weight(pair: str, recorded: set[str], odds: dict[str, float]) -> float:
+    return 1.0 if pair in recorded else min(1 / odds.get(pair, 1.0), WEIGHT_LIMIT)
 
 
 def _odds_asked(project: Project) -> dict[str, float]:

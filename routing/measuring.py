@@ -31,6 +31,9 @@ class PairTexts(NamedTuple):
     response_b: Sequence[dict[str, Any]]
     model_a: str
     model_b: str
+    response_a_id: str = ""
+    response_b_id: str = ""
+    category: str = ""
 
 
 class ResponseMeasure(NamedTuple):
@@ -47,9 +50,10 @@ class ResponseMeasure(NamedTuple):
 def measure_texts(pairs: Iterable[PairTexts]) -> pd.DataFrame:
     """Return a row a pair (index `pair_id`), in the order given, with its group, models and text measures.
 
-    Columns: `group`, `model_a`, `model_b` (strings); `words_a`, `words_b`, `prompt_words`, `turns`, `list_items_a`,
-    `list_items_b` (counts); `similarity` (shared words over all words of both responses, 0 to 1); `has_code`,
-    `has_digits`, `refuses_a`, `refuses_b`, `empty`, `language_known` (0 or 1).
+    Columns: `group`, `model_a`, `model_b`, `response_a_id`, `response_b_id`, `category` (strings); `words_a`,
+    `words_b`, `prompt_words`, `turns`, `list_items_a`, `list_items_b` (counts); `similarity` (shared words over all
+    words of both responses, 0 to 1); `has_code`, `has_digits`, `refuses_a`, `refuses_b`, `empty`, `language_known`
+    (0 or 1).
     """
     frame = pd.DataFrame.from_records([_measure_pair(pair) for pair in pairs], columns=list(MEASURES))
     return frame.set_index("pair_id")
@@ -79,6 +83,9 @@ MEASURES = (
     "group",
     "model_a",
     "model_b",
+    "response_a_id",
+    "response_b_id",
+    "category",
     "words_a",
     "words_b",
     "prompt_words",
@@ -104,6 +111,9 @@ def _measure_pair(pair: PairTexts) -> tuple[Any, ...]:
         pair.group,
         pair.model_a,
         pair.model_b,
+        pair.response_a_id,
+        pair.response_b_id,
+        pair.category,
         a.words,
         b.words,
         len(WORD.findall(joined(pair.prompt))),

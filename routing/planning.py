@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from annotation.assigning import Opening, open_tasks
 from annotation.models import Origin, Preference, Project, Task, Tier, User
+from judges.flagging import flagged_pairs
 from routing.drawing import Draw, draw_pairs, mix_priorities
 from routing.errors import RoutingError
 from routing.estimating import judge_accuracy
@@ -28,6 +29,8 @@ from routing.trusting import JudgeChoice, choose_judge, full_name
 ROWS_PER_INSERT = 2000
 # Pay has four decimals, so a price does, whether the project was just made or read.
 CENTS = Decimal("0.0001")
+# The P(wrong) that ranks just below that of a pair whose judge's label is withheld.
+MOST_DOUBT = 1.0 - 1e-9
 
 
 class Budget(NamedTuple):
@@ -91,14 +94,15 @@ def draw_plan(
 
     Pairs that have a task, or as many answers given here as the project wants, are done and get no route: recorded
     answers teach the predictor but are nobody's work here. Of the other pairs an audit slice (`audit_share` of all
-    pairs, inside the budget) is drawn at random, then the pairs with the highest P(wrong) per dollar. The plan never
+    pairs, inside the budget) is drawn at random, then the pairs with a response that is flagged as speaking to the
+    judge, whose labels no judge may give, then those with the highest P(wrong) per dollar. The plan never
     costs more than its budget or what is left of the project's budget for people. The same data and seed draw the same
     plan. Raises `RoutingError`: no judge, nothing to ask, a budget too small, too few labels to aim at an agreement.
     """
     if not 0 <= audit_share <= 1:
         raise RoutingError(f"The audit slice is a share of the pairs between 0 and 1, not {audit_share}.")
     chosen = choose_judge(project, judge)
-    judged = read_judged(project, chosen.version)
+    judged = read_judged(project, [chosen.version])
     open_rows = ~judged.groups.index.isin(_done(project))
     if not open_rows.any():
         raise RoutingError(
@@ -109,8 +113,10 @@ def draw_plan(
     price = (project.votes_wanted * project.pay_per_answer_usd).quantize(CENTS)
     asked, limited_by = _pairs_in_budget(project, budget, scores, open_rows, price, audit_share)
     audited = min(math.floor(audit_share * len(open_rows)), asked)
-    p_open = scores.p_wrong[open_rows]
-    gain = p_open / float(price) if price else p_open
+    flagged = _flagged(project, judged, open_rows)
+    # Nothing is certain to be wrong but a label that will be withheld.
+    gain = np.where(flagged, 1.0, np.minimum(scores.p_wrong[open_rows], MOST_DOUBT))
+    gain = gain / float(price) if price else gain
     draw = draw_pairs(gain, asked=asked, audited=audited, rng=np.random.default_rng(seed))
     plan = Plan(
         project=project,
@@ -123,13 +129,13 @@ def draw_plan(
         predictor=scores.predictor.to_json(),
         created_by=created_by,
         figures={
-            **_figures(scores, labelled, draw, open_rows, price),
+            **_figures(scores, labelled, draw, open_rows, flagged, price),
             "judge": _judge_figures(chosen, judged),
             "budget": {"pairs": asked, "limited_by": limited_by},
             "judge_accuracy": _accuracy_so_far(project, chosen),
         },
     )
-    _store(plan, judged, scores, draw, open_rows, gain, price)
+    _store(plan, judged, scores, draw, open_rows, flagged, gain, price)
     return plan
 
 
@@ -170,6 +176,12 @@ def apply_plan(plan: Plan) -> int:
     plan.refresh_from_db()
     resolve_labels(plan.project)
     return opened
+
+
+def _flagged(project: Project, judged: Judged, open_rows: Bools) -> Bools:
+    """Return which of the open pairs have a response that is flagged as speaking to the judge."""
+    suspect = {str(pair_id) for pair_id in flagged_pairs(project)}
+    return np.asarray(judged.groups.index[open_rows].isin(suspect), dtype=bool)
 
 
 def _done(project: Project) -> list[str]:
@@ -230,9 +242,11 @@ def _pairs_for_target(target: float, scores: Scores, open_rows: Bools) -> int:
     return int(np.argmax(left <= (1 - target) * judged + 1e-9))
 
 
-def _figures(scores: Scores, labelled: Labelled, draw: Draw, open_rows: Bools, price: Decimal) -> dict[str, Any]:
+def _figures(
+    scores: Scores, labelled: Labelled, draw: Draw, open_rows: Bools, flagged: Bools, price: Decimal
+) -> dict[str, Any]:
     asked = draw.audit | draw.people
-    unlabelled = np.isnan(scores.p_wrong[open_rows])
+    unlabelled = np.isnan(scores.p_wrong[open_rows]) | flagged
     return {
         "pairs": len(open_rows),
         "already_with_people": int((~open_rows).sum()),
@@ -241,10 +255,11 @@ def _figures(scores: Scores, labelled: Labelled, draw: Draw, open_rows: Bools, p
             "audit": int(draw.audit.sum()),
             "ai": int((~asked & ~unlabelled).sum()),
             "without_judge_label": int((~asked & unlabelled).sum()),
+            "flagged": int(flagged.sum()),
         },
         "cost_per_pair_usd": str(price),
         "cost_usd": str(price * int(asked.sum())),
-        "agreement": _expected_agreement(scores, asked, open_rows),
+        "agreement": _expected_agreement(scores, asked, open_rows, flagged),
         "predictor": {
             "kind": scores.predictor.kind,
             "calibrated": scores.predictor.calibrated,
@@ -257,11 +272,11 @@ def _figures(scores: Scores, labelled: Labelled, draw: Draw, open_rows: Bools, p
     }
 
 
-def _expected_agreement(scores: Scores, asked: Bools, open_rows: Bools) -> dict[str, Any]:
+def _expected_agreement(scores: Scores, asked: Bools, open_rows: Bools, flagged: Bools) -> dict[str, Any]:
     """Return the expected share of labels equal to people's consensus, before and after the plan.
 
-    Over pairs with a judge's label; a pair that people answer counts as right. Without a calibrated predictor there is
-    only a note.
+    Over pairs on which a judge's label may stand; a pair that people answer counts as right. Without a calibrated
+    predictor there is only a note.
     """
     if scores.shortage:
         return {"note": scores.shortage}
@@ -269,6 +284,7 @@ def _expected_agreement(scores: Scores, asked: Bools, open_rows: Bools) -> dict[
     wrong_after = wrong_before.copy()
     wrong_after[np.flatnonzero(open_rows)[asked]] = 0.0
     known = ~np.isnan(wrong_before)
+    known[np.flatnonzero(open_rows)[flagged]] = False
     return {"before": float(1 - wrong_before[known].mean()), "after": float(1 - wrong_after[known].mean())}
 
 
@@ -295,24 +311,33 @@ def _accuracy_so_far(project: Project, chosen: JudgeChoice) -> dict[str, Any]:
 
 
 def _store(
-    plan: Plan, judged: Judged, scores: Scores, draw: Draw, open_rows: Bools, gain: Floats, price: Decimal
+    plan: Plan,
+    judged: Judged,
+    scores: Scores,
+    draw: Draw,
+    open_rows: Bools,
+    flagged: Bools,
+    gain: Floats,
+    price: Decimal,
 ) -> None:
     ids = judged.groups.index[open_rows]
-    reasons = scores.predictor.explain(scores.signals.loc[open_rows], judged.version.judge.name)
+    reasons = scores.predictor.explain(scores.signals.loc[open_rows], judged.versions[0].judge.name)
     p_wrong = scores.p_wrong[open_rows]
     routes = []
     for row, pair_id in enumerate(ids):
         known = not math.isnan(p_wrong[row])
         asked = draw.audit[row] or draw.people[row]
         source = RouteSource.AUDIT if draw.audit[row] else RouteSource.PEOPLE if draw.people[row] else RouteSource.AI
-        why = reasons[row] if known else [f"{judged.version.judge.name} has no label for it"]
+        why = reasons[row] if known else [f"{judged.versions[0].judge.name} has no label for it"]
+        if flagged[row]:
+            why = ["a response is flagged as speaking to the judge, so no judge may label it alone", *why]
         routes.append(
             Route(
                 plan=plan,
                 pair_id=UUID(pair_id),
                 source=source,
                 p_wrong=float(p_wrong[row]) if known else None,
-                expected_gain=float(gain[row]) if known else None,
+                expected_gain=None if np.isnan(gain[row]) else float(gain[row]),
                 cost_usd=price if asked else Decimal(0),
                 selection_prob=float(draw.selection_prob[row]),
                 why=["drawn at random for the audit slice", *why] if source == RouteSource.AUDIT else why,

@@ -20,7 +20,7 @@ from routing.labelling import label_pairs, signals_known
 from routing.predictor import fit_predictor, shortage
 from routing.scoring import Bools, Floats, Strings, auroc, brier, expected_calibration_error, grouped_folds
 from routing.signals import read_judged
-from routing.trusting import find_version, full_name
+from routing.trusting import find_versions
 
 TARGETS = (0.9, 0.95)
 FOLDS = 5
@@ -49,21 +49,20 @@ def replay_routing(
 ) -> dict[str, Any]:
     """Return the replay of one judge as the JSON that docs/routing.md describes.
 
-    `judge` is a name, with its protocol where one has several; `budgets` are shares. Each repeat splits the prompt
-    groups into other folds and orders ties anew. `progress(done, repeats)` is called after each. Raises `RoutingError`
-    for an unknown judge or a budget that is no share, `TooFewLabels` where a predictor could not be fitted.
+    `judge` is a name: alone, all its protocols are taken together; with a protocol, that one. `budgets` are shares.
+    Each repeat splits the prompt groups into other folds and orders ties anew. `progress(done, repeats)` is called
+    after each. Raises `RoutingError` for an unknown judge or a budget that is no share, `TooFewLabels` where a
+    predictor could not be fitted.
     """
     if repeats < 1 or not budgets or not all(0 < budget <= 1 for budget in budgets):
         raise RoutingError(f"A replay takes budgets between 0 and 1 and at least one repeat, not {budgets}, {repeats}.")
-    version = find_version(project, judge)
-    judged = read_judged(project, version)
+    versions = find_versions(project, judge)
+    judged = read_judged(project, versions)
     labelled = label_pairs(project, judged)
     groups = judged.groups.to_numpy(dtype=object)[labelled.rows]
     signals = signals_known(judged, labelled.rows)
     if reason := shortage(signals, labelled.wrong, groups):
-        raise TooFewLabels(
-            f"Replay of {full_name(version)} in {project}: {reason}. Let people answer more of the judge's pairs."
-        )
+        raise TooFewLabels(f"Replay of {judge} in {project}: {reason}. Let people answer more of the judge's pairs.")
     frame = replay_frame(
         signals,
         labelled.wrong,
@@ -75,7 +74,8 @@ def replay_routing(
     )
     excluded = {"contested": labelled.contested, "without_people": labelled.unanswered}
     excluded["without_judge"] = int((judged.choice == "").sum())
-    return {"judge": version.judge.name, "protocol": version.protocol, "excluded": excluded, **frame}
+    protocols = sorted({version.protocol for version in versions})
+    return {"judge": versions[0].judge.name, "protocols": protocols, "excluded": excluded, **frame}
 
 
 def replay_frame(

@@ -10,9 +10,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotation.aggregating import consensus, vote_frame
-from annotation.models import Pair, Project
+from annotation.models import Choice, Pair, Project
 from annotation.models.pairs import content_hash
+from judges.auditing import judge_card
+from judges.averaging import prob_a_of
+from judges.calibrating import calibrated
+from judges.flagging import flagged_pairs
 from judges.models import JudgeVersion
+from routing.calibrating import calibrate_judges
 from routing.errors import RoutingError
 from routing.models import Label, LabelSource, Plan, PlanState, Route, RouteSource
 from routing.reading import JudgeAnswer, answers_of
@@ -20,6 +25,8 @@ from routing.trusting import choose_judge, full_name
 
 # Pairs a transaction: enough to be quick, few enough that an answer waits no noticeable time for the locks.
 PAIRS_PER_TRANSACTION = 2000
+# The rule of a label that a judge's answer was withheld from.
+WITHHELD = "judge_withheld"
 # What a new derivation may change in a stored label.
 DERIVED = ("source", "choice", "prob_a", "p_correct", "strength", "n_votes", "agreement", "provenance")
 
@@ -36,7 +43,9 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
 
     People's counted answers, live and recorded together, go first: their plurality, or an empty choice where the
     first place is shared. A pair without gets the preference of the judge of the plan applied last; before any plan,
-    that of the default judge if it is trusted. A pair with neither has no label; an adjudicated label is left alone.
+    that of the default judge if it is trusted. Where a response is flagged as speaking to the judge, the judge's answer
+    is withheld: the label has no choice, and says why. A pair with neither has no label; an adjudicated label is left
+    alone.
     A label that comes out the same keeps its `resolved_at`. The pairs' rows are locked in batches, so that of two
     calls the later one sees the answers of both.
     """
@@ -54,6 +63,10 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
             if resolution is None and len(people) < len(mine):
                 # Choosing a judge reads the whole project: not for a pair that people answered.
                 resolution = resolving_judge(project)
+                if pair_ids is None and resolution.version:
+                    # Made again as a whole, labels follow from the data alone, not from what was fitted when.
+                    calibrate_judges(project, [resolution.version], growth=None)
+                    resolution.version.refresh_from_db(fields=["calibration"])
             resolved += _resolve_batch(project, mine, votes, people, resolution)
     return resolved
 
@@ -65,7 +78,11 @@ def resolving_judge(project: Project) -> Resolution:
         judge = plan.figures["judge"]
         if not judge["labels"]:
             return Resolution(None, "plan")
-        return Resolution(JudgeVersion.objects.select_related("judge").get(pk=judge["version_id"]), "plan")
+        version = JudgeVersion.objects.select_related("judge").get(pk=judge["version_id"])
+        if version.judge.gate and not judge_card(version).trusted:
+            # A gate that a manager set since holds for the plan's judge as well.
+            return Resolution(None, "gate")
+        return Resolution(version, "plan")
     try:
         chosen = choose_judge(project)
     except RoutingError:
@@ -95,7 +112,12 @@ def _resolve_batch(
     labels = _human_labels(votes, people, routes)
     if resolution and version:
         described = _describe(version, resolution.chosen_by)
-        labels |= {pair: _ai_label(pair, answer, version, described, routes) for pair, answer in answers.items()}
+        flagged = flagged_pairs(project, answers)
+        for pair, answer in answers.items():
+            if pair in flagged:
+                labels[pair] = _withheld_label(pair, flagged[pair], described, routes)
+            else:
+                labels[pair] = _ai_label(pair, answer, version, described, routes)
     adjudicated = {pair for pair, label in stored.items() if label.source == LabelSource.ADJUDICATED}
     changed = [
         label
@@ -151,17 +173,42 @@ def _ai_label(
     route = routes.get(pair_id)
     same_judge = route is not None and route.plan.figures["judge"]["version_id"] == str(version.pk)
     p_wrong = route.p_wrong if route is not None and same_judge and route.plan.predictor_kind != "cold" else None
+    p_correct, known_from = (None, {}) if p_wrong is None else (1 - p_wrong, {})
+    if p_correct is None and version.calibration.get("method") and answer.choice in {Choice.A, Choice.B}:
+        prob_a = calibrated(version, prob_a_of(answer.choice, answer.prob_a))
+        p_correct, known_from = prob_a if answer.choice == Choice.A else 1 - prob_a, {"p_correct_from": "calibration"}
     return Label(
         pair_id=pair_id,
         source=LabelSource.AI,
         choice=answer.choice,
         prob_a=answer.prob_a,
         # The cold start ranks; its numbers are no probabilities, so they are no claim about a label.
-        p_correct=None if p_wrong is None else 1 - p_wrong,
+        p_correct=p_correct,
         strength=answer.strength,
         n_votes=0,
         agreement=None,
-        provenance={"rule": "judge", **described, **_routed(route)},
+        provenance={"rule": "judge", **described, **known_from, **_routed(route)},
+        resolved_at=timezone.now(),
+    )
+
+
+def _withheld_label(pair_id: UUID, kinds: list[str], described: dict[str, Any], routes: dict[UUID, Route]) -> Label:
+    """Return an open label: a judge answered, and a response may have told it what to answer."""
+    return Label(
+        pair_id=pair_id,
+        source=LabelSource.AI,
+        choice="",
+        prob_a=None,
+        p_correct=None,
+        strength=None,
+        n_votes=0,
+        agreement=None,
+        provenance={
+            "rule": WITHHELD,
+            "withheld": f"flagged: {', '.join(kinds)}",
+            **described,
+            **_routed(routes.get(pair_id)),
+        },
         resolved_at=timezone.now(),
     )
 

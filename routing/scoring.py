@@ -116,16 +116,3 @@ def expected_calibration_error(p: Floats, wrong: Bools, bins: int = 15) -> float
     order = np.argsort(p, kind="stable")
     parts = np.array_split(order, max(1, min(bins, len(p) // 10)))
     return float(sum(len(part) * abs(p[part].mean() - wrong[part].mean()) for part in parts) / len(p))
-
-
-def clustered_mean(values: Floats, groups: Strings) -> tuple[float, float]:
-    """Return the mean of `values` and its standard error when rows of a group are not independent.
-
-    Sandwich form with the small-sample factor G / (G - 1) (Liang & Zeger 1986); infinite with one group.
-    """
-    mean = float(values.mean())
-    _, inverse = np.unique(groups.astype(str), return_inverse=True)
-    sums = np.bincount(inverse, weights=values - mean)
-    if len(sums) < 2:
-        return mean, float("inf")
-    return mean, float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))

@@ -68,7 +68,7 @@ def show_replay(result: dict[str, Any], console: Console) -> None:
     console.print(
         f"Left out: {excluded['without_judge']:,} pairs without the judge's label, {excluded['without_people']:,} "
         f"without people's, {excluded['contested']:,} on which people share the first place. "
-        f"Protocol: {result['protocol'] or 'not known'}."
+        f"Protocol: {', '.join(filter(None, result['protocols'])) or 'not known'}."
     )
 
 

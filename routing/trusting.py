@@ -31,7 +31,8 @@ class JudgeChoice(NamedTuple):
     """A judge version for a plan.
 
     `trusted` is what its card says, `reasons` why not. `labels` says whether its labels stand where nobody is asked:
-    a judge that is not trusted labels nothing unless it was named. `notes` say how it was found.
+    a judge that is not trusted labels nothing unless it was named, and one that fails a gate a manager set for it
+    labels nothing even then. `notes` say how it was found.
     """
 
     version: JudgeVersion
@@ -44,6 +45,20 @@ class JudgeChoice(NamedTuple):
 def full_name(version: JudgeVersion) -> str:
     """Return the judge's name with its protocol, which names one version as `find_version` understands it."""
     return f"{version.judge.name}{PROTOCOL_MARK}{version.protocol}" if version.protocol else version.judge.name
+
+
+def find_versions(project: Project, name: str) -> list[JudgeVersion]:
+    """Return the versions that a name stands for together: one where it names a protocol or version, else all.
+
+    A judge asked under several protocols is one judge: `replay_routing` averages what they say. One query. Raises
+    `RoutingError` that lists the names there are.
+    """
+    wanted = name.strip().casefold()
+    covering = _with_coverage(project)
+    if any(wanted in _full_names(found.version) for found in covering):
+        return [find_version(project, name)]
+    together = [found.version for found in covering if wanted == found.version.judge.name.casefold()]
+    return together or [find_version(project, name)]
 
 
 def find_version(project: Project, name: str) -> JudgeVersion:
@@ -80,7 +95,11 @@ def choose_judge(project: Project, name: str | None = None) -> JudgeChoice:
     if name is not None:
         version = find_version(project, name)
         card = judge_card(version)
-        return JudgeChoice(version, card.trusted, list(card.reasons), True, [f"{full_name(version)} was named"])
+        notes = [f"{full_name(version)} was named"]
+        labels = card.trusted or not version.judge.gate
+        if not labels:
+            notes.append("It fails the gate set for it: pairs that no person answers stay without a label")
+        return JudgeChoice(version, card.trusted, list(card.reasons), labels, notes)
     covering = _with_coverage(project)
     if not covering:
         raise RoutingError(
@@ -108,7 +127,7 @@ def choose_judge(project: Project, name: str | None = None) -> JudgeChoice:
     n_trusted = sum(card.trusted for card in cards.values())
     notes = [f"{full_name(best)} was chosen from {len(covering)}, of which {n_trusted} pass their card"]
     if not card.trusted:
-        notes.append("No judge passes its card: pairs that no person answers stay without a label")
+        notes.append("No judge may label alone: pairs that no person answers stay without a label")
     wider = [found.version for found in covering if found.pairs * COVERAGE_SLACK > dict(covering)[best]]
     if wider:
         names = ", ".join(full_name(version) for version in wider)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.deriving import build_signals, signal_of
+from routing.deriving import build_signals, preferences_together, signal_of
 from routing.measuring import PairTexts, measure_texts
 
 COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b"]
@@ -41,7 +41,7 @@ def test_flip_is_known_only_where_both_orders_were_asked() -> None:
         verdict("p3", "gpt", "ab", "b"),
     )
     preferences = frame(verdict("p1", "gpt", "", "tie"), verdict("p2", "gpt", "", "a"), verdict("p3", "gpt", "", "b"))
-    signals = build_signals(measures("p1", "p2", "p3"), verdicts, preferences, "gpt-v1")
+    signals = build_signals(measures("p1", "p2", "p3"), verdicts, preferences, ["gpt-v1"])
     assert signals["flipped"].tolist() == pytest.approx([1.0, 0.0, np.nan], nan_ok=True)
     assert signals["asked_both_orders"].tolist() == [1.0, 1.0, 0.0]
     assert signals["tie"].tolist() == [1.0, 0.0, 0.0]
@@ -57,7 +57,7 @@ def test_margin_is_the_distance_from_a_coin() -> None:
         verdict("p2", "gpt", "", "tie", prob_a=0.5),
         verdict("p3", "gpt", "", "b"),
     )
-    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, "gpt-v1")
+    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, ["gpt-v1"])
     assert signals["margin"].tolist() == pytest.approx([0.8, 0.0, 1.0])
 
 
@@ -69,7 +69,7 @@ def test_each_other_judge_counts_once_however_many_protocols_it_has() -> None:
         {**verdict("p1", "claude", "", "b"), "version_id": "claude-v3"},
         verdict("p1", "bard", "", "a"),
     )
-    signals = build_signals(measures("p1"), frame(), preferences, "gpt-v1").loc["p1"]
+    signals = build_signals(measures("p1"), frame(), preferences, ["gpt-v1"]).loc["p1"]
     assert signals["others_disagree"] == pytest.approx(0.5)
     assert signals["others_opposed"] == pytest.approx(0.5)
     assert signals["other_judges"] == 2
@@ -83,7 +83,7 @@ def test_each_other_judge_counts_once_however_many_protocols_it_has() -> None:
 def test_judge_contradicts_itself_when_its_ratings_say_otherwise() -> None:
     scores = {**verdict("p1", "gpt", "", "b", score_a=3.0, score_b=7.5), "version_id": "gpt-v2"}
     preferences = frame(verdict("p1", "gpt", "", "a"), scores)
-    signals = build_signals(measures("p1"), frame(scores), preferences, "gpt-v1").loc["p1"]
+    signals = build_signals(measures("p1"), frame(scores), preferences, ["gpt-v1"]).loc["p1"]
     assert signals["self_disagrees"] == 1.0
     assert signals["score_gap"] == pytest.approx(4.5)
     assert "others_disagree" not in signals.index
@@ -91,7 +91,7 @@ def test_judge_contradicts_itself_when_its_ratings_say_otherwise() -> None:
 
 def test_picked_models_record_leaves_the_pair_itself_out() -> None:
     preferences = frame(*(verdict(pair, "gpt", "", choice) for pair, choice in zip("wxyz", "aaab", strict=True)))
-    signals = build_signals(measures(*"wxyz"), frame(), preferences, "gpt-v1")
+    signals = build_signals(measures(*"wxyz"), frame(), preferences, ["gpt-v1"])
     # On z the judge picked m2, which lost its other three games; on w m1 was picked, winner of two of three.
     assert signals.loc["z", "pick_form"] == pytest.approx(-1.0)
     assert signals.loc["w", "pick_form"] == pytest.approx(2 / 3 - 1 / 3)
@@ -99,14 +99,14 @@ def test_picked_models_record_leaves_the_pair_itself_out() -> None:
 
 def test_text_signals_are_signed_towards_the_pick() -> None:
     preferences = frame(verdict("p1", "gpt", "", "b"), verdict("p2", "gpt", "", "a"))
-    signals = build_signals(measures("p1", "p2"), frame(), preferences, "gpt-v1")
+    signals = build_signals(measures("p1", "p2"), frame(), preferences, ["gpt-v1"])
     assert signals["pick_length"].tolist() == pytest.approx([0.2, -0.2])
     assert signals["similarity"].tolist() == pytest.approx([0.25, 0.25])
 
 
 def test_pair_the_judge_did_not_answer_has_no_judge_signal_but_keeps_its_row() -> None:
     preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p2", "gpt", "", "unsure"))
-    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, "gpt-v1")
+    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, ["gpt-v1"])
     assert signals.index.tolist() == ["p1", "p2", "p3"]
     assert signals["margin"].isna().tolist() == [False, True, True]
     assert signals["words"].notna().all()
@@ -124,11 +124,69 @@ def test_signals_do_not_depend_on_the_order_of_the_verdicts() -> None:
         )
     )
     preferences = verdicts[verdicts["order"] == "ab"]
-    whole = build_signals(measures(*pairs), verdicts, preferences, "gpt-v1")
+    whole = build_signals(measures(*pairs), verdicts, preferences, ["gpt-v1"])
     shuffled = build_signals(
-        measures(*pairs), verdicts.sample(frac=1, random_state=1), preferences.sample(frac=1, random_state=2), "gpt-v1"
+        measures(*pairs),
+        verdicts.sample(frac=1, random_state=1),
+        preferences.sample(frac=1, random_state=2),
+        ["gpt-v1"],
     )
     pd.testing.assert_frame_equal(whole, shuffled[whole.columns])
+
+
+def test_protocols_of_one_judge_are_averaged_before_they_decide() -> None:
+    preferences = frame(
+        {**verdict("p1", "gpt", "", "a", prob_a=0.9), "version_id": "pairwise"},
+        {**verdict("p1", "gpt", "", "b", prob_a=0.3), "version_id": "rating"},
+        {**verdict("p2", "gpt", "", "a"), "version_id": "pairwise"},
+        {**verdict("p2", "gpt", "", "b"), "version_id": "rating"},
+        {**verdict("p3", "gpt", "", "tie", prob_a=0.6), "version_id": "rating"},
+    )
+    together = preferences_together(preferences, ["pairwise", "rating"])
+    assert together["choice"].to_dict() == {"p1": "a", "p2": "tie", "p3": "tie"}
+    assert together["p"].tolist() == pytest.approx([0.6, 0.5, 0.6])
+    signals = build_signals(measures("p1", "p2", "p3"), frame(), preferences, ["pairwise", "rating"])
+    assert signals["margin"].tolist() == pytest.approx([0.2, 0.0, 0.2])
+    # Of the protocols that answered, the share that says otherwise than all together.
+    assert signals["self_disagrees"].tolist() == pytest.approx([0.5, 1.0, 0.0])
+
+
+def test_the_record_of_a_response_leaves_this_pair_out() -> None:
+    texts = [{"role": "assistant", "content": "one"}]
+
+    def pair(name: str, a: str, b: str) -> PairTexts:
+        return PairTexts(name, "g", [], "", texts, texts, "", "", a, b)
+
+    measured = measure_texts([pair("p1", "x", "y"), pair("p2", "x", "z"), pair("p3", "z", "y")])
+    preferences = frame(
+        verdict("p1", "gpt", "", "a", prob_a=0.9),
+        verdict("p2", "gpt", "", "b", prob_a=0.2),
+        verdict("p3", "gpt", "", "a", prob_a=0.7),
+        verdict("p1", "bard", "", "a", prob_a=0.8),
+        verdict("p2", "bard", "", "a", prob_a=0.6),
+    )
+    signals = build_signals(measured, frame(), preferences, ["gpt-v1"])
+    # p1: x won 0.2 of its other pair, y 0.3; the judge picked x.
+    assert signals.loc["p1", "pick_record"] == pytest.approx(0.2 - 0.3)
+    assert signals.loc["p2", "pick_record"] == pytest.approx(-(0.9 - 0.7))
+    assert signals.loc["p3", "pick_record"] == pytest.approx(0.8 - 0.1)
+    # z and y were judged by bard in no other pair than p2 and p1.
+    assert signals.loc["p3", "others_record"] == pytest.approx(0.4 - 0.2)
+    assert signals["others_record"].isna().tolist() == [True, True, False]
+
+
+def test_a_category_needs_twenty_pairs_to_be_a_signal() -> None:
+    texts = [{"role": "assistant", "content": "one"}]
+    kinds = ["code"] * 20 + ["verse"] * 19 + [""] * 5
+    measured = measure_texts(
+        PairTexts(f"p{number}", "g", [], "", texts, texts, "", "", category=kind) for number, kind in enumerate(kinds)
+    )
+    preferences = frame(*(verdict(f"p{number}", "gpt", "", "a") for number in range(len(kinds))))
+    signals = build_signals(measured, frame(), preferences, ["gpt-v1"])
+    assert [name for name in signals if str(name).startswith("category ")] == ["category code"]
+    assert signals["category code"].sum() == 20
+    assert signal_of("category code").words(1.0, "gpt") == "the prompt's category is code"
+    assert signal_of("category code").words(0.0, "gpt") == "the prompt's category is not code"
 
 
 def test_empty_and_refusing_responses_are_measured() -> None:
@@ -139,7 +197,7 @@ def test_empty_and_refusing_responses_are_measured() -> None:
 
 def test_every_signal_has_words() -> None:
     preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p1", "claude", "", "b"), verdict("p1", "bard", "", "b"))
-    signals = build_signals(measures("p1"), frame(), preferences, "gpt-v1")
+    signals = build_signals(measures("p1"), frame(), preferences, ["gpt-v1"])
     for name in signals.columns:
         assert "{" not in signal_of(name).words(0.3, "gpt")
     assert signal_of("flipped").words(1.0, "gpt") == "gpt changed its answer when the order was swapped"

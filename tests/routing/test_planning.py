@@ -50,7 +50,13 @@ def rows(plan: Plan) -> list[tuple[object, ...]]:
 def test_share_of_pairs_is_asked_and_flips_go_first() -> None:
     project, pairs = judged_project()
     plan = draw_plan(project, budget=Budget.parse("25%"), judge="gpt")
-    assert plan.figures["counts"] == {"people": 12, "audit": 3, "ai": 45, "without_judge_label": 0}
+    assert plan.figures["counts"] == {
+        "people": 12,
+        "audit": 3,
+        "ai": 45,
+        "without_judge_label": 0,
+        "flagged": 0,
+    }
     assert plan.figures["cost_usd"] == "13.5000"
     flipped = {pair.pk for pair in pairs[2::3]}
     people = set(plan.routes.filter(source=RouteSource.PEOPLE).values_list("pair_id", flat=True))
@@ -93,12 +99,12 @@ def test_too_few_labels_make_a_cold_plan_that_promises_no_agreement() -> None:
 def test_labels_make_a_learned_plan_with_expected_agreement() -> None:
     project, _ = learnable_project()
     plan = draw_plan(project, budget=Budget.parse("25%"), judge="gpt")
-    assert plan.predictor_kind in {"logistic", "lightgbm"}
+    assert plan.predictor_kind in {"logistic", "lightgbm", "blend"}
     agreement = plan.figures["agreement"]
     # The judge is wrong on 9 of 10 flips and 1 of 10 others: about 37 % of pairs.
     assert agreement["before"] == pytest.approx(0.63, abs=0.05)
     assert 0.8 < agreement["after"] <= 0.9
-    assert {row["kind"] for row in plan.figures["predictor"]["comparison"]} == {"logistic", "lightgbm", "cold"}
+    assert {row["kind"] for row in plan.figures["predictor"]["comparison"]} == {"logistic", "lightgbm", "blend", "cold"}
 
 
 def test_target_asks_more_people_for_a_higher_agreement() -> None:

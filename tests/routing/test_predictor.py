@@ -32,16 +32,16 @@ def test_learned_probabilities_rank_and_are_calibrated_on_new_pairs() -> None:
     assert expected_calibration_error(p, wrong) < 0.06
 
 
-def test_logistic_stays_where_lightgbm_is_no_better() -> None:
+def test_logistic_stays_where_the_blend_is_no_better() -> None:
     fitted = fit_predictor(*world())
     assert fitted.predictor.kind == "logistic"
     assert [row.kind for row in fitted.comparison if row.chosen] == ["logistic"]
-    assert {row.kind for row in fitted.comparison} == {"logistic", "lightgbm", "cold"}
+    assert {row.kind for row in fitted.comparison} == {"logistic", "lightgbm", "blend", "cold"}
 
 
-def test_lightgbm_is_chosen_where_signals_work_only_together() -> None:
+def test_the_blend_is_chosen_where_signals_work_only_together() -> None:
     fitted = fit_predictor(*world(1500, crossed=True))
-    assert fitted.predictor.kind == "lightgbm"
+    assert fitted.predictor.kind == "blend"
     signals, wrong, _ = world(1000, seed=1, crossed=True)
     assert auroc(fitted.predictor.predict(signals), wrong) > 0.8
 

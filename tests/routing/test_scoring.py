@@ -7,7 +7,6 @@ from sklearn.metrics import roc_auc_score
 
 from routing.scoring import (
     auroc,
-    clustered_mean,
     expected_calibration_error,
     fit_logistic,
     fit_platt,
@@ -76,12 +75,3 @@ def test_calibration_error_of_true_probabilities_is_small_and_of_shifted_ones_is
 
 def test_log_loss_of_a_coin_is_ln_2() -> None:
     assert log_losses(np.array([0.5, 0.5]), np.array([True, False])) == pytest.approx([np.log(2)] * 2)
-
-
-def test_clustered_error_grows_when_a_group_repeats_itself() -> None:
-    values = np.random.default_rng(5).normal(size=100)
-    alone = np.arange(100).astype(object)
-    _, error = clustered_mean(values, alone)
-    _, doubled = clustered_mean(np.tile(values, 2), np.tile(alone, 2))
-    assert doubled == pytest.approx(error)
-    assert clustered_mean(values, np.zeros(100, dtype=object))[1] == float("inf")
