@@ -177,11 +177,26 @@ def _judges(report: Mapping[str, Any]) -> str:
             judge["kind"],
             escape(judge["protocol"]),
             f"`{judge['prompt_hash'][:16]}`" if judge["prompt_hash"] else "not known",
+            _figure(judge["preference_two_way"])[0],
+            _figure(judge["first_shown"])[0],
+            "yes" if judge["trusted"] else escape("; ".join(judge["reasons"])),
         )
         for judge in report["judges"]
     ]
-    head = ("judge", "version", "kind", "protocol", "hash of its prompt")
-    return f"## Judges\n\n{_table(head, rows)}\n\n`report.json` holds each judge's card."
+    head = (
+        "judge",
+        "version",
+        "kind",
+        "protocol",
+        "hash of its prompt",
+        "agrees with people where both decide",
+        "picks the first shown",
+        "may label alone",
+    )
+    return (
+        f"## Judges\n\n{_table(head, rows)}\n\n`report.json` holds each judge's card and audit, with the interval of "
+        "every number and the smallest effect that its sample could have shown."
+    )
 
 
 def _routing(report: Mapping[str, Any]) -> str:

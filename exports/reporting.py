@@ -29,10 +29,11 @@ from annotation.models import Origin, Pair, Preference, Project
 from annotation.models.pairs import content_hash
 from exports.contrasting import contrast_judges, contrast_people
 from exports.reading import plan_names
-from judges.auditing import JudgeCard, judge_cards
+from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
 from judges.models import JudgeVersion, Verdict, VerdictState
 from routing.estimating import judge_accuracy
 from routing.models import Label, Plan, PlanState
+from routing.resolving import WITHHELD
 
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6
@@ -96,9 +97,17 @@ def consistency_report(project: Project) -> dict[str, Any]:
     )
 
 
-def judges_report(project: Project, *, cards: Cards | None = None) -> dict[str, Any]:
-    """Return the card of every judge version: position bias, flips, ties, agreement, cost, and whether to trust it."""
-    return _report({"judges": [_card(version, card) for version, card in _by_version(project, cards)]})
+def judges_report(project: Project, *, audits: Mapping[Any, Audit] | None = None) -> dict[str, Any]:
+    """Return the card of every judge version, with the rest of what is known about it under `audit`.
+
+    Position bias, flips, ties, agreement, cost, and whether to trust it. `audits` are `judge_audits(project)`, for a
+    caller that has them.
+    """
+    known = judge_audits(project) if audits is None else audits
+    cards = {key: audit.card for key, audit in known.items()}
+    return _report(
+        {"judges": [_card(version, card, known[version.pk]) for version, card in _by_version(project, cards)]}
+    )
 
 
 def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
@@ -178,11 +187,13 @@ def routing_report(project: Project) -> dict[str, Any]:
     applied = [plan for plan in plans if plan.state == PlanState.APPLIED]
     drafts = [plan for plan in plans if plan.state == PlanState.DRAFT]
     labels = Label.objects.filter(pair__project=project)
+    withheld = labels.filter(provenance__rule=WITHHELD).count()
     return _report(
         {
             "pairs": Pair.objects.in_project(project).count(),
             "labels": dict(labels.exclude(choice="").values_list("source").annotate(n=Count("id")).order_by("source")),
-            "contested": labels.filter(choice="").count(),
+            "contested": labels.filter(choice="").count() - withheld,
+            "withheld": withheld,
             "plans": [_describe_plan(plan, names[str(plan.pk)]) for plan in applied],
             "draft": _describe_plan(drafts[-1], "draft") if drafts else None,
         }
@@ -253,9 +264,10 @@ def _named(version: JudgeVersion) -> dict[str, Any]:
     }
 
 
-def _card(version: JudgeVersion, card: JudgeCard) -> dict[str, Any]:
+def _card(version: JudgeVersion, card: JudgeCard, audit: Audit) -> dict[str, Any]:
     figures = {name: value for name, value in card.as_dict().items() if name != "version_id"}
-    return {**figures, **_named(version)}
+    rest = {name: value for name, value in audit.as_dict().items() if name != "card"}
+    return {**figures, **_named(version), "audit": rest}
 
 
 def _plan_judge(project: Project) -> dict[str, Any]:

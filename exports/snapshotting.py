@@ -35,7 +35,7 @@ from exports.reporting import agreement_report, consistency_report, judges_repor
 from exports.settings import SnapshotSettings
 from exports.splitting import SplitKeys, split_pairs
 from exports.writing import WrittenFile, describe_file, hash_files, write_json, write_split
-from judges.auditing import judge_cards
+from judges.auditing import judge_audits
 from routing.resolving import resolve_labels
 
 logger = logging.getLogger(__name__)
@@ -241,11 +241,12 @@ def _collect(project: Project, profiles: Sequence[Profile], settings: SnapshotSe
                 f"{project.slug} has no row for the profile {profile.name}: {len(records)} pairs, left out: "
                 f"{reasons or 'none'}. Have people answer, or run a judge and plan the routing, then export again."
             )
-    cards = judge_cards(project)
+    audits = judge_audits(project)
+    cards = {key: audit.card for key, audit in audits.items()}
     report = {
         "agreement": agreement_report(project, cards=cards),
         "consistency": consistency_report(project),
-        "judges": judges_report(project, cards=cards)["judges"],
+        "judges": judges_report(project, audits=audits)["judges"],
         "people": people_report(project, name_of=lambda name: pseudonym(key, name)),
         "routing": routing_report(project),
     }

@@ -47,6 +47,7 @@ class LeftOut(StrEnum):
 
     NO_LABEL = "no_label"
     CONTESTED = "contested"
+    FLAGGED = "flagged"
     TIE = "tie"
     BOTH_BAD = "both_bad"
     UNSURE = "unsure"
@@ -58,6 +59,7 @@ class LeftOut(StrEnum):
 LEFT_OUT_IN_WORDS = {
     LeftOut.NO_LABEL: "nobody has labelled the pair yet",
     LeftOut.CONTESTED: "people share the first place between two answers",
+    LeftOut.FLAGGED: "a response speaks to the judge, and no person has answered",
     LeftOut.TIE: "neither response is better",
     LeftOut.BOTH_BAD: "both responses are bad",
     LeftOut.UNSURE: "the pair could not be judged",

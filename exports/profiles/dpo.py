@@ -11,6 +11,7 @@ from exports.profiles.columns import INTEGER, MESSAGES, NUMBER, TEXT, TEXTS, TRU
 from exports.reading import Judgement, Record, Vote
 from exports.settings import SnapshotSettings
 from routing.models import Label, LabelSource
+from routing.resolving import WITHHELD
 
 COLUMNS = (
     Column("prompt", MESSAGES, "what the responses answer"),
@@ -87,7 +88,7 @@ def why_left_out(record: Record, label: Label, settings: SnapshotSettings) -> Le
     if record.a.text == record.b.text:
         return LeftOut.IDENTICAL_TEXT
     if not label.choice:
-        return LeftOut.CONTESTED
+        return LeftOut.FLAGGED if label.provenance.get("rule") == WITHHELD else LeftOut.CONTESTED
     if label.choice == Choice.TIE and settings.tie_rule == "drop":
         return LeftOut.TIE
     if label.choice in (Choice.BOTH_BAD, Choice.UNSURE):

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from annotation.commanding import ProjectCommand
 from exports.reporting import REPORTS
 
-FIGURE = {"value", "n", "low", "high", "too_few"}
+FIGURE = {"value", "n", "low", "high", "detectable", "too_few"}
 
 
 class Command(ProjectCommand):
