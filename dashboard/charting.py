@@ -10,8 +10,9 @@ import pandas as pd
 from annotation.models import Project
 from dashboard import charts
 from dashboard.charts import WIDTHS, Theme
-from dashboard.remembering import judge_rows, remembered
+from dashboard.remembering import audit, judge_rows, remembered
 from dashboard.summarising import answers_by_day
+from judges.models import JudgeVersion
 from routing.models import Plan, PlanState, RouteSource
 
 
@@ -61,6 +62,10 @@ def _drawn(chart: Chart, theme: Theme, width: int) -> Any:
         return charts.answers_chart(frame, theme=theme, width=width)
     if chart.name == "judges":
         return charts.judges_chart(frame, theme=theme, width=width)
+    if chart.name == "reliability":
+        return charts.reliability_chart(frame, theme=theme, width=width)
+    if chart.name == "coverage":
+        return charts.coverage_chart(frame, theme=theme, width=width)
     return charts.frontier_chart(frame, planned=chart.extra["planned"], theme=theme, width=width)
 
 
@@ -129,4 +134,70 @@ def judges(project: Project) -> Chart | None:
     return Chart("judges", "Judges against people", note, columns, ordered, {}) if rows else None
 
 
+def of_version(version: JudgeVersion) -> list[Chart]:
+    """Return the charts of one judge version that have something to draw."""
+    return [chart for name in OF_VERSION if (chart := OF_VERSION[name](version)) is not None]
+
+
+def reliability(version: JudgeVersion) -> Chart | None:
+    """Return how often a judge was right where it was so sure, with its map too where one was fitted."""
+    found = audit(version)["calibration"]
+    rows = [
+        {"which": which, "said": one["confidence"], **_with_ends(one["right"])}
+        for which, curve in (("as stated", found["curve"]), ("calibrated", found["curve_after"]))
+        for one in curve
+        if one["right"]["value"] is not None
+    ]
+    columns = (
+        Column("which", "Probabilities", "text"),
+        Column("said", "Said", "share"),
+        Column("value", "Was right", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("n", "Pairs", "count"),
+    )
+    note = (
+        "Of the pairs where the judge was this sure, the share where people agree with it, with a 95 % interval. On the"
+        " dashed line, stated and true probability are the same; below it, the judge is too sure."
+    )
+    title = "How sure it says it is, and how often it is right"
+    return Chart("reliability", title, note, columns, rows, {}) if rows else None
+
+
+def coverage(version: JudgeVersion) -> Chart | None:
+    """Return a judge's agreement with people on the share of pairs it is surest of."""
+    points = audit(version)["coverage"]["points"]
+    rows = [
+        {"coverage": one["coverage"], "least": one["confidence"], **_with_ends(one["right"])}
+        for one in points
+        if one["right"]["value"] is not None
+    ]
+    columns = (
+        Column("coverage", "Surest share of pairs", "share"),
+        Column("least", "At least this sure", "share"),
+        Column("value", "Agreement", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("n", "Pairs", "count"),
+    )
+    note = (
+        "Agreement with people if the judge labels only the pairs it is surest of, from the left; at 100 % it labels"
+        " all of them. Doubtful pairs go to people, so read where the line bends."
+    )
+    return (
+        Chart("coverage", "How far down its answers can be taken", note, columns, rows, {}) if len(rows) > 1 else None
+    )
+
+
+def _with_ends(figure: dict[str, Any]) -> dict[str, Any]:
+    """Return value, low, high and n of a figure; without an interval its ends are the value."""
+    value = figure["value"]
+    ends = {end: value if figure[end] is None else figure[end] for end in ("low", "high")}
+    return {"value": value, **ends, "n": figure["n"]}
+
+
+OF_VERSION: dict[str, Callable[[JudgeVersion], Chart | None]] = {
+    "reliability": reliability,
+    "coverage": coverage,
+}
 CHARTS: dict[str, Callable[[Project], Chart | None]] = {"answers": answers, "frontier": frontier, "judges": judges}

@@ -136,6 +136,62 @@ def judges_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
     return alt.layer(chance, bars, dots).properties(width=width - room, height=alt.Step(30))
 
 
+def reliability_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return how often a judge was right against how sure it said it was, with intervals and the diagonal.
+
+    `rows`: `which` ("as stated" or "calibrated"), `said`, `value`, `low`, `high` (0 to 1), `n` (pairs).
+    """
+    import altair as alt
+
+    palette = PALETTES[theme]
+    # A confidence is the larger of p and 1 - p, so nothing lies left of one half.
+    least = min(0.5, float(rows[["value", "low", "said"]].min().min()))
+    across, up = alt.Scale(domain=[0.5, 1.0], nice=False), alt.Scale(domain=[least, 1.0], nice=False, zero=False)
+    diagonal = (
+        alt.Chart(pd.DataFrame({"said": [0.5, 1.0], "value": [0.5, 1.0]}))
+        .mark_line(color=palette.faint, strokeDash=[3, 3])
+        .encode(x=alt.X("said:Q", scale=across), y=alt.Y("value:Q", scale=up))
+    )
+    which = alt.Scale(domain=["as stated", "calibrated"], range=[palette.ai, palette.audit])
+    legend = alt.Legend(title=None, orient="top") if rows["which"].nunique() > 1 else None
+    base = alt.Chart(rows).encode(
+        x=alt.X("said:Q", scale=across, title="how sure it says it is", axis=alt.Axis(format="%", tickCount=5)),
+        color=alt.Color("which:N", scale=which, legend=legend),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", scale=up), y2="high:Q")
+    line = base.mark_line(strokeWidth=1, point=alt.OverlayMarkDef(filled=False, fill=None, size=60)).encode(
+        y=alt.Y("value:Q", scale=up, title="how often it is right", axis=alt.Axis(format="%", tickCount=5)),
+        strokeDash=alt.StrokeDash("which:N", scale=alt.Scale(domain=which.domain, range=[[1, 0], [5, 4]]), legend=None),
+    )
+    return alt.layer(diagonal, bars, line).properties(width=width, height=220)
+
+
+def coverage_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return agreement against the share of pairs a judge is surest of, with its interval and a coin marked.
+
+    `rows`: `coverage`, `value`, `low`, `high` (0 to 1).
+    """
+    import altair as alt
+
+    palette = PALETTES[theme]
+    least = min(0.5, float(rows[["value", "low"]].min().min()))
+    scale = alt.Scale(domain=[least, 1.0], nice=False, zero=False)
+    axis = alt.Axis(format="%", tickCount=5)
+    base = alt.Chart(rows).encode(
+        x=alt.X(
+            "coverage:Q",
+            title="share of pairs, the surest first",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(format="%", tickCount=5, labelFlush=True),
+        )
+    )
+    coin = alt.Chart(pd.DataFrame({"y": [0.5]})).mark_rule(color=palette.faint, strokeDash=[3, 3])
+    chance = coin.encode(y=alt.Y("y:Q", scale=scale, title="agreement with people", axis=axis))
+    band = base.mark_area(color=palette.ai, opacity=0.18).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    line = base.mark_line(color=palette.ai, strokeWidth=2).encode(y=alt.Y("value:Q", scale=scale))
+    return alt.layer(chance, band, line).properties(width=width, height=220)
+
+
 def frontier_rows(p_wrong: "list[float]", *, points: int = 21) -> pd.DataFrame:
     """Return the rows of `frontier_chart` from calibrated P(wrong).
 

@@ -10,16 +10,11 @@ from annotation.errors import TiebreakError
 from annotation.models import Project, Role
 from annotation.reading import FORMATS
 from exports.settings import TIE_RULES
-from judges.models import JudgeKind, JudgeVersion
+from judges.models import JudgeVersion
 from routing.planning import Budget
 
 FORMAT_NAMES = {"auto": "Find out from the file", "jsonl": "JSON Lines", "json": "JSON array", "parquet": "Parquet"}
 TIE_NAMES = {"drop": "Leave ties out, with a count", "both": "Write a tie twice, once each way"}
-ADDED_KINDS = [
-    (value, "OpenAI-compatible server" if value == JudgeKind.OPENAI else label)
-    for value, label in JudgeKind.choices
-    if value != JudgeKind.RECORDED
-]
 BUDGET_KINDS = [
     ("share", "% of the pairs"),
     ("money", "US dollars"),
@@ -27,7 +22,10 @@ BUDGET_KINDS = [
 ]
 
 
-def _usd(label: str, help_text: str, *, required: bool = False, places: int = 4, **more: Any) -> forms.DecimalField:
+def usd_field(
+    label: str, help_text: str, *, required: bool = False, places: int = 4, **more: Any
+) -> forms.DecimalField:
+    """Return a field for US dollars, from 0."""
     return forms.DecimalField(
         label=label,
         help_text=help_text,
@@ -62,10 +60,12 @@ class ProjectForm(forms.Form):
         initial=3,
         help_text="From different people. An odd number leaves fewer pairs disputed.",
     )
-    pay_per_answer_usd = _usd("Pay for an answer", "US dollars.", required=True, initial=Decimal("0.30"))
+    pay_per_answer_usd = usd_field("Pay for an answer", "US dollars.", required=True, initial=Decimal("0.30"))
     rationale_required = forms.BooleanField(label="Ask for a reason with every answer", required=False)
-    people_budget_usd = _usd("Budget for people", "US dollars; plans never promise more. Empty: no limit.")
-    models_budget_usd = _usd("Budget for models", "US dollars; judge runs pause before they pass it. Empty: no limit.")
+    people_budget_usd = usd_field("Budget for people", "US dollars; plans never promise more. Empty: no limit.")
+    models_budget_usd = usd_field(
+        "Budget for models", "US dollars; judge runs pause before they pass it. Empty: no limit."
+    )
 
     def clean(self) -> dict[str, Any]:
         """Make the short name from the title where none is given."""
@@ -118,45 +118,6 @@ class ImportForm(forms.Form):
         return mapping
 
 
-class JudgeForm(forms.Form):
-    """A new judge, or a new version of one."""
-
-    name = forms.CharField(
-        label="Name", max_length=100, help_text="The name of a judge that exists makes a new version of it."
-    )
-    kind = forms.ChoiceField(label="Kind", choices=ADDED_KINDS)
-    base_url = forms.CharField(
-        label="Server address",
-        required=False,
-        max_length=500,
-        help_text="Of an OpenAI-compatible server, such as https://api.openai.com/v1. Only hosts the operator allows.",
-    )
-    model = forms.CharField(label="Model", required=False, max_length=200, help_text="As the server calls it.")
-    price_input = _usd("Price of input", "US dollars a million tokens; 0 for your own server.")
-    price_output = _usd("Price of output", "US dollars a million tokens. Both are needed to keep a budget.")
-
-    def clean(self) -> dict[str, Any]:
-        """Ask for an address and a model where a server answers, and for both prices or none."""
-        values = super().clean() or self.cleaned_data
-        if values.get("kind") == JudgeKind.OPENAI:
-            for field, noun in (("base_url", "the address of its server"), ("model", "the name of its model")):
-                if not values.get(field) and field not in self.errors:
-                    self.add_error(field, f"A judge behind a server needs {noun}.")
-        if (values.get("price_input") is None) != (values.get("price_output") is None):
-            missing = "price_input" if values.get("price_input") is None else "price_output"
-            self.add_error(missing, "Give both prices, of input and of output, or neither.")
-        return values
-
-
-class RunForm(forms.Form):
-    """How much a judge run may do."""
-
-    limit = forms.IntegerField(
-        label="Pairs at most", required=False, min_value=1, help_text="Empty: every pair it has not labelled."
-    )
-    budget_usd = _usd("Budget", "US dollars; the run pauses before it passes it.", places=6)
-
-
 def _budget(kind: str, value: Decimal) -> Budget:
     if kind == "share":
         return Budget.parse(f"{value}%")
@@ -191,7 +152,7 @@ class PlanForm(forms.Form):
         names = [str(version) for version in versions.order_by("judge__name", "number")]
         judge = self.fields["judge"]
         assert isinstance(judge, forms.ChoiceField)  # noqa: S101  (declared above)
-        judge.choices = [("", "The best that passes its gate"), *((name, name) for name in names)]
+        judge.choices = [("", "The best that may label alone"), *((name, name) for name in names)]
 
     def clean(self) -> dict[str, Any]:
         """Turn kind and value into a `Budget`."""

@@ -50,7 +50,11 @@ STATES: dict[str, tuple[str, Callable[[QuerySet[Pair]], QuerySet[Pair]]]] = {
     "waiting": ("Waiting for people", _waiting_for_people),
     "recorded": ("Answered, not routed", lambda pairs: _not_asked(pairs.filter(label__source=LabelSource.HUMAN))),
     "adjudicated": ("Adjudicated", lambda pairs: _not_asked(pairs.filter(label__source=LabelSource.ADJUDICATED))),
-    "disputed": ("Disputed", lambda pairs: pairs.filter(label__choice="")),
+    "disputed": ("Disputed", lambda pairs: pairs.filter(label__choice="").exclude(label__source=LabelSource.AI)),
+    "withheld": (
+        "Held back: a response speaks to the judge",
+        lambda pairs: pairs.filter(label__choice="", label__source=LabelSource.AI),
+    ),
     "resolved": ("Resolved", lambda pairs: pairs.filter(label__isnull=False).exclude(label__choice="")),
     "unlabelled": ("No label, nobody asked", lambda pairs: _not_asked(pairs.filter(label__isnull=True))),
     "failed": ("A judge failed", _failed),

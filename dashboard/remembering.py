@@ -9,8 +9,8 @@ from django.db.models import Count, Max
 
 from annotation.models import Pair, Preference, Project, Rating
 from exports.reporting import REPORTS
-from judges.auditing import judge_cards
-from judges.models import JudgeVersion, Verdict
+from judges.auditing import judge_audit, judge_cards
+from judges.models import Judge, JudgeVersion, ResponseFlag, Verdict
 from routing.models import Label, Plan
 
 Value = TypeVar("Value")
@@ -19,7 +19,7 @@ KEPT_SECONDS = 24 * 3600
 
 
 def data_version(project: Project) -> str:
-    """Return a key that changes whenever something a report counts changes; seven queries without rows."""
+    """Return a key that changes whenever something a report counts changes; ten queries over few rows."""
     answers = Preference.objects.filter(rater__project=project)
     seen: list[Any] = [
         [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd],
@@ -27,6 +27,10 @@ def data_version(project: Project) -> str:
         answers.aggregate(Count("id"), Max("created_at")),
         Rating.objects.filter(rater__project=project).aggregate(Count("id")),
         JudgeVersion.objects.filter(judge__project=project).aggregate(Count("id")),
+        # A card rules by its judge's thresholds, and an audit shows the fitted map.
+        list(Judge.objects.filter(project=project).order_by("id").values_list("id", "gate")),
+        list(JudgeVersion.objects.filter(judge__project=project).exclude(calibration={}).values_list("calibration")),
+        ResponseFlag.objects.filter(response__prompt__project=project).aggregate(Count("id")),
         Verdict.objects.filter(version__judge__project=project).aggregate(Count("id"), Max("finished_at")),
         Label.objects.filter(pair__project=project).aggregate(Count("id"), Max("resolved_at")),
         Plan.objects.filter(project=project).aggregate(Count("id"), Max("applied_at")),
@@ -56,10 +60,21 @@ def judge_rows(project: Project, version: str | None = None) -> list[dict[str, A
     return remembered(f"judges:{version}", lambda: _judge_rows(project))
 
 
+def audit(version: JudgeVersion) -> dict[str, Any]:
+    """Return the full audit of a judge version as JSON values, computed once for each state of the data."""
+    key = f"audit:{version.pk}:{data_version(version.judge.project)}"
+    return remembered(key, lambda: judge_audit(version).as_dict())
+
+
 def _judge_rows(project: Project) -> list[dict[str, Any]]:
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     cards = judge_cards(project)
     return [
-        {**cards[version.pk].as_dict(), "version_id": str(version.pk), "version": version.number}
+        {
+            **cards[version.pk].as_dict(),
+            "version_id": str(version.pk),
+            "version": version.number,
+            "model": version.model,
+        }
         for version in versions.order_by("judge__name", "number")
     ]

@@ -37,6 +37,7 @@ class Flow(NamedTuple):
     unlabelled: int
     resolved: int
     disputed: int
+    withheld: int
 
     @property
     def widest(self) -> int:
@@ -81,7 +82,7 @@ def project_rows(projects: list[Project]) -> list[ProjectRow]:
     labels = Label.objects.filter(pair__project__in=projects)
     resolved = _by_project(labels.exclude(choice=""), "pair__project")
     people = _by_project(labels.exclude(choice="").exclude(source=LabelSource.AI), "pair__project")
-    disputed = _by_project(labels.filter(choice=""), "pair__project")
+    disputed = _by_project(labels.filter(choice="").exclude(source=LabelSource.AI), "pair__project")
     tasks = _by_project(Task.objects.filter(project__in=projects, state=TaskState.OPEN), "project")
     return [
         ProjectRow(
@@ -119,7 +120,8 @@ def flow_of(project: Project) -> Flow:
         recorded=Count("id", filter=Q(source=LabelSource.HUMAN) & unasked),
         adjudicated=Count("id", filter=Q(source=LabelSource.ADJUDICATED) & unasked),
         resolved=Count("id", filter=~Q(choice="")),
-        disputed=Count("id", filter=Q(choice="")),
+        disputed=Count("id", filter=Q(choice="") & ~Q(source=LabelSource.AI)),
+        withheld=Count("id", filter=Q(choice="", source=LabelSource.AI)),
     )
     people, people_done = asked.get(RouteSource.PEOPLE, (0, 0))
     audit, audit_done = asked.get(RouteSource.AUDIT, (0, 0))
@@ -138,6 +140,7 @@ def flow_of(project: Project) -> Flow:
         unlabelled=imported - sum(branch.pairs for branch in branches),
         resolved=counts["resolved"],
         disputed=counts["disputed"],
+        withheld=counts["withheld"],
     )
 
 
@@ -187,6 +190,9 @@ def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list
     if flow.disputed:
         text = f"{_count(flow.disputed, 'disputed pair')}: people share the first place"
         needs.append(Need(text, f"{to['pairs']}?state=disputed", "disputed"))
+    if flow.withheld:
+        text = f"{_count(flow.withheld, 'pair')} without a label: a response speaks to the judge, so people decide"
+        needs.append(Need(text, f"{to['pairs']}?state=withheld", "disputed"))
     paused = JudgeRun.objects.filter(project=project, state=RunState.PAUSED).select_related("version__judge")
     needs += [Need(f"the run of {run.version} is paused: {run.reason}", to["judges"], "ai") for run in paused]
     failed = JudgeVersion.objects.filter(judge__project=project, verdicts__state=VerdictState.FAILED)
@@ -198,7 +204,7 @@ def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list
     # A judge that was not run yet is not in anybody's way.
     needs += [
         Need(
-            f"judge “{row['judge']}” v{row['version']} fails its gate: {row['reasons'][0].split(':')[0]}",
+            f"judge “{row['judge']}” v{row['version']} may not label alone: {row['reasons'][0].split(':')[0]}",
             to["judges"],
             "ai",
         )

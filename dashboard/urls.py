@@ -2,7 +2,21 @@
 
 from django.urls import path
 
-from dashboard.views import charts, exporting, health, imports, judging, pairs, people, projects, routing
+from dashboard.views import (
+    adding_judges,
+    answers,
+    charts,
+    exporting,
+    health,
+    imports,
+    judging,
+    pairs,
+    people,
+    projects,
+    routing,
+    running,
+    servers,
+)
 
 urlpatterns = [
     path("", projects.home, name="home"),
@@ -16,9 +30,21 @@ urlpatterns = [
     path("projects/<slug:slug>/imports/", imports.imports, name="imports"),
     path("projects/<slug:slug>/imports/<uuid:import_id>/", imports.import_page, name="import"),
     path("projects/<slug:slug>/judges/", judging.judges, name="judges"),
+    path("projects/<slug:slug>/judges/new/", adding_judges.new_judge, name="new_judge"),
+    path("projects/<slug:slug>/judges/servers/", servers.servers, name="servers"),
+    path("projects/<slug:slug>/judges/failed/", answers.failed_questions, name="failed_questions"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/", judging.judge, name="judge"),
-    path("projects/<slug:slug>/runs/<uuid:run_id>/", judging.run, name="run"),
-    path("projects/<slug:slug>/runs/<uuid:run_id>/<slug:action>/", judging.steer_run, name="steer_run"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/audit/", judging.judge_audit, name="judge_audit"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/audit.json", judging.audit_json, name="audit_json"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/answers/", answers.judge_answers, name="judge_answers"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/prompt/", answers.judge_prompt, name="judge_prompt"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/probe/", adding_judges.probe_judge, name="probe_judge"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/test/", running.test_judge, name="test_judge"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/explain/", running.explain_judge, name="explain_judge"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/calibrate/", judging.calibrate_judge, name="calibrate_judge"),
+    path("projects/<slug:slug>/runs/<uuid:run_id>/", running.run, name="run"),
+    path("projects/<slug:slug>/runs/<uuid:run_id>/test/", running.run_test, name="run_test"),
+    path("projects/<slug:slug>/runs/<uuid:run_id>/<slug:action>/", running.steer_run, name="steer_run"),
     path("projects/<slug:slug>/routing/", routing.routing, name="routing"),
     path("projects/<slug:slug>/routing/<uuid:plan_id>/", routing.plan, name="plan"),
     path("projects/<slug:slug>/routing/<uuid:plan_id>/apply/", routing.apply, name="apply_plan"),

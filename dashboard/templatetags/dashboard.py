@@ -1,5 +1,6 @@
 """How the manager's pages write numbers: units, intervals, and "too few" instead of a number that means nothing."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -9,10 +10,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from annotation.models import Choice
+from dashboard.comparing import PROTOCOL_NAMES, Column
+from dashboard.judge_forms import TITLES
+from judges.models import JudgeKind, Verdict
 
 register = template.Library()
 
 CHOICE_NAMES = dict(Choice.choices)
+# A distribution over these is over sides, in this order; any other is over scores.
+SIDES = ("a", "tie", "b")
 NOTHING = "\N{EN DASH}"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -50,6 +56,61 @@ def figure(value: dict[str, Any] | None) -> SafeString:
 
 
 @register.filter
+def duration(seconds: float | None) -> str:
+    """Write a time in the unit a person would say: 0.4 s, 12 s, 3 min, 2 h 10 min, 4 d."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{minutes / 60 / 24:.0f} d"
+
+
+@register.filter
+def rate(per_second: float) -> str:
+    """Write answers a second, or a minute where it is less than one."""
+    return f"{per_second:,.1f} a second" if per_second >= 1 else f"{60 * per_second:.0f} a minute"
+
+
+@register.filter
+def in_column(row: Mapping[str, Any], column: Column) -> SafeString | str:
+    """Write a judge's value in a column of the comparison, with half its interval below."""
+    value = row.get(column.key)
+    if column.kind == "usd":
+        return usd(value)
+    if column.kind == "seconds":
+        slowest = row.get("seconds_p95")
+        return duration(value) if slowest is None else f"{duration(value)} / {duration(slowest)}"
+    if column.kind == "test":
+        return _test_result(value)
+    if not value or value["value"] is None:
+        return figure(value)
+    if column.kind == "share":
+        shown, width = figure(value), half_width(value)
+        return format_html('{}<span class="interval">{}</span>', shown, width) if width else shown
+    low, high = value.get("low"), value.get("high")
+    spread = "" if low is None else format_html('<span class="interval">{}</span>', f"{low:.2f} to {high:.2f}")
+    return format_html('<span title="n = {}">{}</span>{}', value["n"], f"{value['value']:.2f}", spread)
+
+
+def _test_result(value: Mapping[str, Any] | None) -> SafeString | str:
+    if not value:
+        return format_html('<span class="faint">{}</span>', NOTHING)
+    if value.get("passed") is None:
+        return format_html('<span class="faint" title="{}">too few</span>', value.get("too_few", ""))
+    rate_ = value.get("winning_rate")
+    told = "" if rate_ is None else f"for {rate_:.0%} of {value.get('n_people', 0)} people"
+    return format_html('<span title="{}">{}</span>', told, "yes" if value["passed"] else "no")
+
+
+@register.filter
 def half_width(value: dict[str, Any]) -> str:
     """Write half an interval in points, for "86.1 % ±1.9"; empty without one."""
     low, high = value.get("low"), value.get("high")
@@ -60,6 +121,35 @@ def half_width(value: dict[str, Any]) -> str:
 def choice_name(value: str) -> str:
     """Write a choice in words; an open one says that nobody won."""
     return CHOICE_NAMES.get(value, value) if value else "Disputed"
+
+
+@register.filter
+def kind_name(kind: str) -> str:
+    """Write a kind of judge in a few words; anything else, such as the model it asks, as it is."""
+    return TITLES.get(kind, dict(JudgeKind.choices).get(kind, kind))
+
+
+@register.filter
+def protocol_name(protocol: str) -> str:
+    """Write a protocol in a few words; an imported one as the file called it."""
+    return PROTOCOL_NAMES.get(protocol, protocol)
+
+
+@register.filter
+def answer_name(verdict: Verdict) -> str:
+    """Write what a verdict says: a choice, or the score it gives."""
+    if verdict.choice:
+        return choice_name(verdict.choice)
+    score = verdict.score_a if verdict.score_a is not None else verdict.score_b
+    return NOTHING if score is None else f"{score:.1f}"
+
+
+@register.filter
+def by_label(distribution: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return a distribution's labels in the order a, tie, b, or scores from low to high."""
+    if set(distribution) <= set(SIDES):
+        return [(side, distribution[side]) for side in SIDES if side in distribution]
+    return sorted(distribution.items(), key=lambda item: (len(item[0]), item[0]))
 
 
 @register.filter

@@ -1,58 +1,66 @@
-"""Judges, their cards and their runs."""
+"""Judges side by side, and how far each version can be trusted."""
 
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Q
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.template.defaultfilters import pluralize
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.models import Project, User
-from dashboard import charting
+from dashboard import charting, comparing
 from dashboard.access import managed
-from dashboard.forms import JudgeForm, RunForm
-from dashboard.remembering import judge_rows
+from dashboard.auditing import audit_groups, calibration_facts
+from dashboard.browsing import failed_verdicts
+from dashboard.following import follow, runs_of, unsettled
+from dashboard.judge_forms import GateForm, RunForm
+from dashboard.remembering import audit, judge_rows
+from dashboard.views.running import started
 from dashboard.views.showing import show, status_of
-from judges.defining import add_judge
+from judges.capabilities import served_of
+from judges.defining import key_of
 from judges.errors import JudgeError
-from judges.models import JudgeKind, JudgeRun, JudgeVersion, Verdict, VerdictState
-from judges.running import pause, resume, retry_failed, start_run
+from judges.gating import gate_of, set_gate
+from judges.models import JudgeKind, JudgeRun, JudgeVersion
+from judges.options import read_options
+from judges.probing import asks_a_server, describe
+from judges.running import start_run
+from routing.calibrating import calibrate_judge as calibrate_judge_version
 
-SAMPLES = 10
 RUNS_SHOWN = 5
-OPEN = (VerdictState.PENDING, VerdictState.CLAIMED)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_GET
 @managed
 def judges(request: HttpRequest, project: Project) -> HttpResponse:
-    """List the judges with their cards, and add one."""
-    form = JudgeForm(request.POST or None)
-    if form.is_valid():
-        try:
-            version = _add(project, form.cleaned_data)
-        except JudgeError as error:
-            form.add_error(_field_of(str(error)), str(error))
-        else:
-            messages.success(request, f"{version} is there. Run it to label pairs.")
-            return redirect("judge", project.slug, version.pk)
+    """Compare the judges of a project, with the runs that need an eye."""
+    rows = judge_rows(project)
+    every = request.GET.get("versions") == "all"
+    shown = comparing.with_tests(project, rows if every else comparing.newest(rows))
     context = {
-        "form": form,
-        "cards": judge_rows(project),
-        "runs": _runs(project)[:RUNS_SHOWN],
+        "rows": comparing.ordered(shown, request.GET.get("sort", ""), falling=request.GET.get("down") == "1"),
+        "columns": comparing.COLUMNS,
+        "sort": request.GET.get("sort", ""),
+        "falling": request.GET.get("down") == "1",
+        "every": every,
+        "has_older": len(rows) > len(comparing.newest(rows)),
+        "references": comparing.references(project, rows),
+        "matrix": comparing.agreement_matrix(project, shown),
+        "followed": [follow(run) for run in unsettled(project, most=RUNS_SHOWN)],
+        "dismissed": [row for row in shown if row["n_pairs"] and not row["trusted"]],
+        "failed": failed_verdicts(project).count(),
         "charts": charting.offered(project, ("judges",)),
     }
-    return show(request, project, "judges.html", "judges", context, status=status_of(form))
+    return show(request, project, "judges.html", "judges", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @managed
 def judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpResponse:
-    """Show a judge version with its card and some verdicts in both orders; POST starts a run."""
-    version = get_object_or_404(_versions(project), pk=version_id)
+    """Show a judge version: whether it may label alone, its main figures and its runs; POST starts a run."""
+    version = get_object_or_404(versions_of(project), pk=version_id)
     form = RunForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
@@ -61,103 +69,120 @@ def judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpRespo
         except JudgeError as error:
             form.add_error("limit" if "limit" in str(error).lower() else "budget_usd", str(error))
         else:
-            messages.success(request, _started(run))
+            messages.success(request, started(run))
             return redirect("judge", project.slug, version.pk)
-    cards = {card["version_id"]: card for card in judge_rows(project)}
     context = {
-        "version": version,
-        "card": cards.get(str(version.pk)),
+        "card": card_of(project, version),
         "form": form,
         "can_run": version.judge.kind != JudgeKind.RECORDED,
-        "runs": _runs(project).filter(version=version),
-        "samples": _samples(version),
+        "gives_reasons_later": read_options(version.options).rationale == "later",
+        "followed": [follow(run) for run in _runs(project, version)[:RUNS_SHOWN]],
+        **_server(version),
     }
-    return show(request, project, "judge.html", "judges", context, status=status_of(form))
+    return show_judge(request, project, version, "judge.html", "judge", context, status=status_of(form))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@managed
+def judge_audit(request: HttpRequest, project: Project, version_id: UUID) -> HttpResponse:
+    """Show all that is measured about a judge version; POST sets the thresholds it must meet to label alone."""
+    version = get_object_or_404(versions_of(project), pk=version_id)
+    form = GateForm(request.POST or None, gate=gate_of(version.judge))
+    if request.method == "POST" and form.is_valid():
+        try:
+            set_gate(version.judge, form.thresholds())
+        except JudgeError as error:
+            form.place(str(error))
+        else:
+            messages.success(request, f"{version.judge.name} is held to these thresholds now.")
+            return redirect("judge_audit", project.slug, version.pk)
+    found = audit(version)
+    context = {
+        "card": found["card"],
+        "groups": audit_groups(found),
+        "calibration": calibration_facts(version.calibration),
+        "form": form,
+        "charts": charting.of_version(version),
+    }
+    return show_judge(request, project, version, "judge_audit.html", "judge_audit", context, status=status_of(form))
 
 
 @require_GET
 @managed
-def run(request: HttpRequest, project: Project, run_id: UUID) -> HttpResponse:
-    """Show how far a run is: the part that htmx asks for again."""
-    found = get_object_or_404(_runs(project), pk=run_id)
-    if request.headers.get("HX-Request") != "true":
-        return redirect("judge", project.slug, found.version_id)
-    return render(request, "dashboard/_run.html", {"project": project, "run": found})
+def audit_json(request: HttpRequest, project: Project, version_id: UUID) -> HttpResponse:
+    """Send the audit of a judge version as a file, with all of its numbers."""
+    version = get_object_or_404(versions_of(project), pk=version_id)
+    name = f"{project.slug}-{version.judge.name}-v{version.number}.json".replace(" ", "-")
+    return JsonResponse(
+        audit(version),
+        json_dumps_params={"indent": 2, "sort_keys": True},
+        headers={"Content-Disposition": f'attachment; filename="{_ascii(name)}"'},
+    )
 
 
 @require_POST
 @managed
-def steer_run(request: HttpRequest, project: Project, run_id: UUID, action: str) -> HttpResponse:
-    """Pause a run, resume it, or ask its failed questions again."""
-    found = get_object_or_404(JudgeRun.objects.select_related("version__judge"), project=project, pk=run_id)
+def calibrate_judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpResponse:
+    """Fit the map from stated to true probability to people's answers, weighed by the odds that each was asked."""
+    version = get_object_or_404(versions_of(project), pk=version_id)
     try:
-        if action == "pause":
-            done = "Paused." if pause(found) else "The run was not running."
-        elif action == "resume":
-            resume(found)
-            done = "The run goes on."
-        elif action == "retry":
-            done = f"{retry_failed(found):,} failed questions are asked again."
-        else:
-            raise Http404("No such action.")
+        calibrate_judge_version(version)
     except JudgeError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, done)
-    return redirect("judge", project.slug, found.version_id)
+        messages.success(request, f"The probabilities of {version} are calibrated to people's answers.")
+    return redirect("judge_audit", project.slug, version.pk)
 
 
-def _add(project: Project, values: dict[str, Any]) -> JudgeVersion:
-    return add_judge(
-        project,
-        values["name"],
-        kind=values["kind"],
-        base_url=values["base_url"],
-        model=values["model"],
-        price_input_usd_per_million=values["price_input"],
-        price_output_usd_per_million=values["price_output"],
-    )
+def versions_of(project: Project) -> QuerySet[JudgeVersion]:
+    """Return the judge versions of a project, with their judges."""
+    return JudgeVersion.objects.filter(judge__project=project).select_related("judge__project")
 
 
-def _field_of(error: str) -> str:
-    """Return the field an error of `add_judge` speaks of."""
-    text = error.lower()
-    if "address" in text or "host" in text or "key" in text:
-        return "base_url"
-    if "price" in text:
-        return "price_input"
-    return "name" if "name" in text else "kind"
+def card_of(project: Project, version: JudgeVersion) -> dict[str, Any]:
+    """Return the card of a version of this project, as JSON values."""
+    return next(card for card in judge_rows(project) if card["version_id"] == str(version.pk))
 
 
-def _versions(project: Project) -> Any:
-    return JudgeVersion.objects.filter(judge__project=project).select_related("judge")
+TABS = (
+    ("judge", "Trust and runs"),
+    ("judge_audit", "Audit"),
+    ("judge_answers", "Answers"),
+    ("judge_prompt", "What it is asked"),
+)
 
 
-def _runs(project: Project) -> Any:
-    return (
-        JudgeRun.objects.filter(project=project)
-        .select_related("version__judge")
-        .annotate(
-            done=Count("verdicts", filter=Q(verdicts__state=VerdictState.DONE)),
-            failed=Count("verdicts", filter=Q(verdicts__state=VerdictState.FAILED)),
-            open=Count("verdicts", filter=Q(verdicts__state__in=OPEN)),
-        )
-    )
+def show_judge(
+    request: HttpRequest,
+    project: Project,
+    version: JudgeVersion,
+    template: str,
+    tab: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render one of the pages of a judge version."""
+    shared = {"version": version, "tabs": TABS, "tab": tab}
+    return show(request, project, template, "judges", {**shared, **context}, status=status)
 
 
-def _samples(version: JudgeVersion) -> list[list[Verdict]]:
-    """Return the newest answered or failed verdicts, both orders of a pair together."""
-    finished = Verdict.objects.filter(version=version, state__in=[VerdictState.DONE, VerdictState.FAILED])
-    newest = finished.order_by("-finished_at", "-id").values_list("pair_id", flat=True)[: 2 * SAMPLES]
-    pairs = list(dict.fromkeys(newest))[:SAMPLES]
-    by_pair: dict[UUID, list[Verdict]] = {pair: [] for pair in pairs}
-    for verdict in finished.filter(pair__in=pairs).select_related("pair").order_by("order"):
-        by_pair[verdict.pair_id].append(verdict)
-    return list(by_pair.values())
+def _server(version: JudgeVersion) -> dict[str, Any]:
+    """Return what the page says of the version's server: what a probe found, and whether there is a key for it."""
+    if not asks_a_server(version):
+        return {}
+    served = served_of(version)
+    return {
+        "asks_a_server": True,
+        "served": served,
+        "findings": describe(served) if served is not None else [],
+        "key_is_set": bool(key_of(version.base_url)) if version.base_url else None,
+    }
 
 
-def _started(run: JudgeRun) -> str:
-    questions = run.verdicts.count()
-    if not questions:
-        return "Every pair has this judge's answer already."
-    return f"{questions:,} question{pluralize(questions)} queued for a worker."
+def _runs(project: Project, version: JudgeVersion) -> QuerySet[JudgeRun]:
+    return runs_of(project).filter(version=version).order_by("-created_at")
+
+
+def _ascii(name: str) -> str:
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in name)

@@ -10,7 +10,8 @@ from annotation.models import Choice, Pair, Preference, Project, RaterKind
 from dashboard.access import managed
 from dashboard.listing import STATES, page_of_pairs
 from dashboard.views.showing import show
-from judges.models import Verdict
+from judges.flagging import KINDS, flags_of_pair
+from judges.models import ResponseFlag, Verdict
 from routing.models import Label, PlanState, Route
 
 
@@ -20,7 +21,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     """List pairs by where they stand; the address holds the filter."""
     state, choice = request.GET.get("state", ""), request.GET.get("choice", "")
     text = request.GET.get("id", "").strip().replace("\x00", "")
-    page = page_of_pairs(project, state=state, choice=choice, text=text, after=_uuid(request.GET.get("after", "")))
+    page = page_of_pairs(project, state=state, choice=choice, text=text, after=as_uuid(request.GET.get("after", "")))
     context = {
         "page": page,
         "states": [(name, title) for name, (title, _) in STATES.items()],
@@ -46,12 +47,18 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
         "label": Label.objects.filter(pair=found).first(),
         "votes": votes.order_by("created_at", "id"),
         "verdicts": verdicts.order_by("version__judge__name", "version__number", "order"),
+        "flags": [(side, _in_words(flags)) for side, flags in flags_of_pair(found).items() if flags],
         "routes": routes.order_by("-plan__applied_at"),
     }
     return show(request, project, "pair.html", "pairs", context)
 
 
-def _uuid(text: str) -> UUID | None:
+def _in_words(flags: list[ResponseFlag]) -> list[tuple[str, str]]:
+    """Return what a response's flags say, each with the place that raised it."""
+    return [(KINDS.get(flag.kind, flag.kind), flag.quote) for flag in flags]
+
+
+def as_uuid(text: str) -> UUID | None:
     """Return the id in an address, or None where it is none."""
     try:
         return UUID(text)

@@ -1,6 +1,7 @@
 """Charts as specifications, as images, and with their numbers beside them."""
 
 import re
+import uuid
 from typing import Any
 
 import pandas as pd
@@ -10,13 +11,29 @@ from django.test import Client
 from annotation.models import Pair, Project
 from dashboard import charts
 from dashboard.charting import Chart, Column, svg
-from tests.builders import make_person, make_preference
+from tests.builders import make_pair, make_person, make_preference
+from tests.judged import make_judge
 
 ANSWERS = pd.DataFrame(
     [
         {"day": "2026-03-01", "origin": "Given here", "answers": 4},
         {"day": "2026-03-01", "origin": "Simulated", "answers": 9},
         {"day": "2026-03-09", "origin": "Given here", "answers": 2},
+    ]
+)
+CURVE = pd.DataFrame(
+    [
+        {
+            "which": which,
+            "said": said,
+            "coverage": said,
+            "value": value,
+            "low": value - 0.1,
+            "high": value + 0.1,
+            "n": 30,
+        }
+        for which in ("as stated", "calibrated")
+        for said, value in ((0.55, 0.6), (0.75, 0.7), (0.95, 0.85))
     ]
 )
 JUDGES = pd.DataFrame([{"judge": "gpt v1", "value": 0.8, "low": 0.7, "high": 0.9, "n": 60}])
@@ -44,6 +61,8 @@ def test_an_image_holds_nothing_the_content_policy_forbids(theme: charts.Theme) 
         charts.answers_chart(ANSWERS, theme=theme, width=300),
         charts.frontier_chart(frontier, planned=0.25, theme=theme, width=300),
         charts.judges_chart(JUDGES, theme=theme, width=300),
+        charts.reliability_chart(CURVE, theme=theme, width=300),
+        charts.coverage_chart(CURVE[:3], theme=theme, width=300),
     ):
         image = charts.draw(chart, theme=theme)
         assert image.startswith("<svg")
@@ -77,7 +96,35 @@ def test_a_page_offers_a_chart_in_both_themes_and_widths_with_its_table(
     assert response.content.startswith(b"<svg")
 
 
+def test_a_judge_has_a_reliability_and_a_coverage_curve_with_their_numbers(ada: Client, project: Project) -> None:
+    people = [make_person(project, name) for name in ("ben", "cyd")]
+    version = make_judge(project, "gpt")
+    for number in range(60):
+        pair = make_pair(project)
+        for person in people:
+            make_preference(pair, person, "a")
+        # Sure of the first 40, which it gets right; unsure of the rest, of which it gets half right.
+        sure = number < 40
+        choice = "a" if sure or number % 2 else "b"
+        prob_a = 0.9 if sure else 0.6 if choice == "a" else 0.4
+        make_preference(pair, version.rater, choice, prob_a=prob_a)
+    audit = f"/projects/helpfulness/judges/{version.pk}/audit/"
+    response = ada.get(audit)
+    reliability, coverage = response.context["charts"]
+    assert [(round(row["said"], 6), row["value"], row["n"]) for row in reliability.rows] == [
+        (0.6, 0.5, 20),
+        (0.9, 1.0, 40),
+    ]
+    assert coverage.rows[-1]["coverage"] == 1.0
+    assert coverage.rows[-1]["value"] == pytest.approx(50 / 60)
+    found = re.search(r'src="(/projects/helpfulness/charts/reliability-light-wide\.svg[^"]*)"', response.text)
+    assert found is not None
+    address = found[1].replace("&amp;", "&")
+    assert ada.get(address).content.startswith(b"<svg")
+    assert ada.get(address.replace(str(version.pk), str(uuid.uuid4()))).status_code == 404
+
+
 def test_a_chart_without_data_is_not_there(ada: Client, project: Project) -> None:
-    for name in ("answers", "frontier", "judges", "unknown"):
+    for name in ("answers", "frontier", "judges", "reliability", "unknown"):
         assert ada.get(f"/projects/helpfulness/charts/{name}-light-wide.svg").status_code == 404
     assert ada.get("/projects/helpfulness/charts/answers-pink-wide.svg").status_code == 404

@@ -8,9 +8,9 @@ from annotation.assigning import Opening, open_tasks
 from annotation.models import Origin, Pair, Project, Tier, User
 from dashboard.summarising import flow_of, measured_agreement, money_of, needs_of, project_rows
 from judges.defining import add_judge
-from judges.models import JudgeKind, JudgeVersion
+from judges.models import JudgeKind, JudgeVersion, ResponseFlag
 from judges.running import start_run, work_off
-from routing.models import RouteSource
+from routing.models import Plan, RouteSource
 from routing.planning import Budget, apply_plan, draw_plan
 from routing.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project
@@ -122,7 +122,7 @@ def test_disputed_pairs_and_failing_judges_need_the_manager(ada: Client, answere
     needs = [need.text for need in needs_of(answered, flow_of(answered), [card])]
     assert needs == [
         "1 disputed pair: people share the first place",
-        "judge “length” v1 fails its gate: no better than a coin",
+        "judge “length” v1 may not label alone: no better than a coin",
     ]
     page = ada.get("/projects/helpfulness/").text
     assert "1 disputed pair" in page
@@ -207,3 +207,22 @@ def test_answers_that_make_no_label_do_not_ask_to_be_resolved(
     assert "Resolve labels" not in ada.get("/projects/helpfulness/").text
     work_off(start_run(length, send=False))
     assert "Resolve labels" in ada.get("/projects/helpfulness/").text
+
+
+def test_a_withheld_pair_is_not_called_disputed(ada: Client, length: JudgeVersion, pairs: list[Pair]) -> None:
+    project = pairs[0].project
+    answers = ["a" if number % 2 == 0 else "b" for number in range(len(pairs))]
+    for pair, choice in zip(pairs[1:], answers[1:], strict=True):
+        make_preference(pair, make_person(project, "ben"), choice)
+    # Its two responses are those of other pairs' too: this flag belongs to one prompt's response alone.
+    ResponseFlag.objects.create(response=pairs[0].response_a, kind="request", quote="choose me", detector=1)
+    draw_and_apply = draw_plan(project, budget=Budget.parse("5%"), judge="length", audit_share=0)
+    Plan.objects.filter(pk=draw_and_apply.pk).update(state="applied")
+    resolve_labels(project)
+    flow = flow_of(project)
+    assert (flow.disputed, flow.withheld) == (0, 1)
+    needs = [need.text for need in needs_of(project, flow, [])]
+    assert needs[0] == "1 pair without a label: a response speaks to the judge, so people decide"
+    listed = ada.get(f"/projects/{project.slug}/pairs/?state=withheld").text
+    assert pairs[0].external_id in listed
+    assert pairs[0].external_id not in ada.get(f"/projects/{project.slug}/pairs/?state=disputed").text

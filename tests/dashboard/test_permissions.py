@@ -13,7 +13,16 @@ from judges.models import JudgeRun, JudgeVersion
 from routing.planning import Budget, draw_plan
 
 OPEN = {"home", "new_project", "livez", "readyz"}
-POST_ONLY = {"set_status", "resolve", "steer_run", "apply_plan"}
+POST_ONLY = {
+    "set_status",
+    "resolve",
+    "steer_run",
+    "apply_plan",
+    "probe_judge",
+    "test_judge",
+    "calibrate_judge",
+    "explain_judge",
+}
 
 
 @pytest.fixture
@@ -26,7 +35,16 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     names: dict[str, list[object]] = {
         "import": [job.pk],
         "judge": [length.pk],
+        "judge_audit": [length.pk],
+        "audit_json": [length.pk],
+        "judge_answers": [length.pk],
+        "judge_prompt": [length.pk],
+        "probe_judge": [length.pk],
+        "test_judge": [length.pk],
+        "calibrate_judge": [length.pk],
+        "explain_judge": [length.pk],
         "run": [run.pk],
+        "run_test": [run.pk],
         "steer_run": [run.pk, "pause"],
         "plan": [plan.pk],
         "apply_plan": [plan.pk],
@@ -80,7 +98,7 @@ def test_rows_of_another_project_are_not_found_under_this_one(
     strangers = {"pair": [make_pair(other).pk], "plan": [uuid.uuid4()], "import": [uuid.uuid4()]}
     for name, args in strangers.items():
         assert ada.get(reverse(name, args=[project.slug, *args])).status_code == 404, name
-    for name in ("judge", "plan", "pair", "export", "import"):
+    for name in ("judge", "judge_audit", "judge_answers", "run_test", "plan", "pair", "export", "import"):
         assert ada.get(addresses[name].replace("/helpfulness/", "/other/")).status_code == 404, name
 
 

@@ -58,8 +58,9 @@ def test_a_manager_goes_from_a_file_to_a_dataset(page: Page, tmp_path: Path) -> 
     expect(page.get_by_role("cell", name="13")).to_be_visible()
 
     page.get_by_role("link", name="Have a judge label them").click()
+    page.get_by_role("main").get_by_role("link", name="Add a judge").first.click()
+    page.get_by_role("link", name="The length rule").click()
     page.get_by_label("Name", exact=True).fill("length")
-    page.get_by_label("Kind").select_option("length")
     page.get_by_role("button", name="Add the judge").click()
     page.get_by_role("button", name="Label pairs").click()
     expect(page.get_by_text("12 open")).to_be_visible()
