@@ -13,6 +13,7 @@ from celery.app.amqp import AMQP
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 from kombu.messaging import Consumer
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -67,6 +68,7 @@ class Queues(AMQP):
 def _transport_options(broker_url: str) -> dict[str, Any]:
     """Return kombu's transport options for this broker."""
     if broker_url.startswith("filesystem://"):
+        TRANSPORT_ALIASES["filesystem"] = "config.filesystem_broker:Transport"
         inbox = settings.BROKER_DIR / "messages"
         control = settings.BROKER_DIR / "control"
         for folder in (inbox, control):
