@@ -1,5 +1,6 @@
 """Making projects."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -9,14 +10,26 @@ from annotation.errors import AnnotationError
 from annotation.models import Criterion, Membership, Project, Role, User
 
 OVERALL = "overall"
+LONGEST_NAME = 120
 
 
-def create_project(*, slug: str, title: str = "", manager: User | None = None, **settings: Any) -> Project:
+def create_project(
+    *,
+    slug: str,
+    title: str = "",
+    manager: User | None = None,
+    criteria: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Project:
     """Make a project, its criterion "overall" and its manager's membership, in one transaction.
 
-    `settings` are fields of `Project`. Raises `AnnotationError` in words for a slug that is taken or no slug, for a
-    setting that does not exist and for a value out of range.
+    `criteria` are further ones, by name, with what they mean; `settings` are fields of `Project`. Raises
+    `AnnotationError` in words for a slug that is taken or no slug, for a setting that does not exist, for a value out
+    of range and for a criterion without a name or of more than 120 characters.
     """
+    further = {name.strip(): meaning.strip() for name, meaning in (criteria or {}).items()}
+    if bad := [name for name in further if not name or len(name) > LONGEST_NAME or name == OVERALL]:
+        raise AnnotationError(f"{bad[0]!r} cannot be a criterion: it takes 1 to 120 characters, and not {OVERALL!r}.")
     known = {field.name for field in Project._meta.concrete_fields} - {"id", "slug", "title", "created_at"}
     unknown = sorted(set(settings) - known)
     if unknown:
@@ -26,6 +39,10 @@ def create_project(*, slug: str, title: str = "", manager: User | None = None, *
     with transaction.atomic():
         project.save(force_insert=True)
         Criterion.objects.create(project=project, name=OVERALL, description="Which response is better, all in all.")
+        Criterion.objects.bulk_create(
+            Criterion(project=project, name=name, description=meaning, position=position)
+            for position, (name, meaning) in enumerate(further.items(), start=1)
+        )
         if manager is not None:
             Membership.objects.create(project=project, user=manager, role=Role.MANAGER)
     return project

@@ -65,3 +65,24 @@ def test_command_names_a_manager_who_does_not_exist() -> None:
     with pytest.raises(CommandError, match="no user 'zoe'"):
         call_command("create_project", "poems", "--manager", "zoe", stdout=StringIO())
     assert not Project.objects.exists()
+
+
+def test_command_makes_criteria_in_their_order() -> None:
+    out = StringIO()
+    call_command(
+        "create_project", "study", "--criterion", "tone=Is it friendly?", "--criterion", "truth", "--json", stdout=out
+    )
+    project = Project.objects.get()
+    assert list(project.criteria.values_list("name", "description", "position")) == [
+        ("overall", "Which response is better, all in all.", 0),
+        ("tone", "Is it friendly?", 1),
+        ("truth", "", 2),
+    ]
+    assert json.loads(out.getvalue().splitlines()[-1])["criteria"] == ["overall", "tone", "truth"]
+
+
+@pytest.mark.parametrize("name", ["", "overall", "x" * 121])
+def test_criterion_that_cannot_be_one_is_refused(name: str) -> None:
+    with pytest.raises(AnnotationError, match="cannot be a criterion: it takes 1 to 120 characters"):
+        create_project(slug="study", criteria={name: "What?"})
+    assert not Project.objects.exists()

@@ -20,6 +20,13 @@ class Command(TiebreakCommand):
         parser.add_argument("--template", choices=Project.Template.values, default=Project.Template.PAIRWISE.value)
         parser.add_argument("--manager", metavar="USERNAME", help="who manages it")
         parser.add_argument("--votes", type=int, default=3, metavar="N", help="people's answers wanted per pair")
+        parser.add_argument(
+            "--criterion",
+            action="append",
+            default=[],
+            metavar="NAME=MEANING",
+            help='asked beside "overall", as in "tone=Is it friendly?"; may be repeated',
+        )
         parser.add_argument("--rationale-required", action="store_true", help="people must say why")
 
     def run(self, **options: Any) -> Mapping[str, Any]:
@@ -28,6 +35,7 @@ class Command(TiebreakCommand):
             slug=options["slug"],
             title=options["title"],
             manager=manager,
+            criteria=dict(one.partition("=")[::2] for one in options["criterion"]),
             template=options["template"],
             votes_wanted=options["votes"],
             rationale_required=options["rationale_required"],
@@ -43,6 +51,7 @@ class Command(TiebreakCommand):
             "template": project.template,
             "votes_wanted": project.votes_wanted,
             "rationale_required": project.rationale_required,
+            "criteria": list(project.criteria.values_list("name", flat=True)),
             "manager": manager.username if manager else None,
         }
 
