@@ -1,15 +1,19 @@
-"""What the commands about judges share: the judge named on the line, money, and the bar of a run."""
+"""What the commands about judges share: the judge named on the line, money, the bar of a run, and its end."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from types import FrameType
 
 from django.core.management.base import CommandError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from annotation.models import Project
-from judges.models import JudgeVersion
+from judges.models import JudgeRun, JudgeVersion, RunState, VerdictState
+from judges.running import RunReport
+from judges.working import stopping
 
 
 def version_of(project: Project, name: str) -> JudgeVersion:
@@ -39,3 +43,36 @@ def progress_of_run(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda finished, total: bar.update(task, completed=finished, total=total)
+
+
+@contextmanager
+def finishing_on_interrupt(say: Callable[[str], object]) -> Iterator[None]:
+    """Let the first Ctrl-C begin no further question and wait for those under way; the second ends at once.
+
+    Raises `CommandError` at the end where it was stopped. For the main thread only.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        say("Stopping when the questions under way are answered; Ctrl-C again ends at once, and what is paid is lost.")
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+        if stopping.is_set():
+            raise CommandError("Stopped. Run the command again to go on.")
+    finally:
+        stopping.clear()
+        signal.signal(signal.SIGINT, previous)
+
+
+def require_progress(run: JudgeRun, report: RunReport, *, waited: bool) -> None:
+    """Raise `CommandError` for a run that brought no answer, or that this process was to end and did not."""
+    if report.state != RunState.RUNNING and report.failed + report.pending and not report.done:
+        raise CommandError("No question was answered.")
+    if waited and report.state == RunState.RUNNING and report.pending:
+        held = run.verdicts.filter(state=VerdictState.CLAIMED).order_by("-lease_until").first()
+        until = "" if held is None else f", until {held.lease_until:%H:%M} UTC at the latest"
+        raise CommandError(f"{report.pending} questions are held by another process{until}. Run it again to go on.")

@@ -26,6 +26,9 @@ SERVED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH}
 ADDED = sorted(set(JudgeKind.values) - {JudgeKind.RECORDED.value})
 
 
+NO_CRITERIA = "It has none yet: create_project --criterion makes them, and so do imported ratings."
+
+
 class Prices(NamedTuple):
     """US dollars per million tokens. Cached input costs as other input where its own price is not known."""
 
@@ -193,7 +196,7 @@ def _check_criteria(project: Project, options: Options) -> None:
     if OVERALL in options.criteria:
         raise JudgeError(f"{OVERALL!r} is what every judge answers; name the criteria to be answered beside it.")
     if unknown := [name for name in options.criteria if name not in known]:
-        there = f"It has: {_listed(known)}." if known else "It has none yet."
+        there = f"It has: {_listed(known)}." if known else NO_CRITERIA
         raise JudgeError(f"{project.slug} has no criterion {', '.join(unknown)}. {there}")
 
 

@@ -139,6 +139,8 @@ def cap_for(project: Project, version: JudgeVersion, budget_usd: Decimal | None)
     asked = _asked(version)
     if all(is_free(one) for one in asked):
         return budget_usd
+    if budget_usd == 0:
+        raise JudgeError("A budget of $0 buys no answer. Give more, or leave it out.")
     left = _left(project)
     caps = [cap for cap in (budget_usd, left) if cap is not None]
     if not caps:

@@ -335,10 +335,12 @@ class Work:
             # Another worker's calls are still under way and may give money back; the sweeper comes again.
             return
         waiting = self.run.verdicts.filter(state=VerdictState.PENDING).count()
+        most = largest_cost(self.version, self._ready[0].question) if self._ready else None
         pause_run(
             run.pk,
             f"The budget of ${run.budget_usd:.4f} is used up: ${run.spent_usd:.4f} is spent, and the next call may "
-            f"cost more than is left. {waiting} questions wait. Raise the budget and resume the run.",
+            f"cost {'more than is left' if most is None else f'up to ${most:.4f}'}. {waiting} questions wait. Raise "
+            "the budget and resume the run.",
         )
 
 

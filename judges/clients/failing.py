@@ -125,7 +125,8 @@ def refused(error: openai.APIStatusError, endpoint: Endpoint) -> CallFailed:
     if status == 429:
         message, retryable = f"The server at {host} asks for fewer requests (HTTP 429).", True
     elif status in {408, 409} or (status >= 500 and status != NOT_IMPLEMENTED):
-        message, retryable = f"The server at {host} failed (HTTP {status}).", True
+        said = f": {detail}" if detail else "."
+        message, retryable = f"The server at {host} failed (HTTP {status}){said}", True
     else:
         message, retryable = f"The server at {host} refused the request (HTTP {status}): {detail or 'no reason'}", False
     return CallFailed(

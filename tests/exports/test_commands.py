@@ -77,6 +77,14 @@ def test_report_prints_for_a_person_and_for_a_machine(labelled: Project, make_ju
     assert lines
 
 
+def test_report_on_judges_is_a_table_unless_all_is_wanted(labelled: Project, make_judge: MakeJudge) -> None:
+    version = make_judge(labelled)
+    short, full = (run("report", labelled.slug, "judges", *more).splitlines() for more in ((), ("--full",)))
+    assert "May label alone" in short[1]
+    assert any(str(version) in line for line in short)
+    assert len(short) < 20 < 100 < len(full)
+
+
 def test_report_shows_too_few_labels_in_words(project: Project, vote: Cast) -> None:
     vote(make_pair(project), "a", "b")
     assert "too few answers of others on the same pairs (1 of 10)" in run("report", project.slug, "people")

@@ -117,7 +117,11 @@ CASES = {
     "429 for ever": Bad(
         answer(failure(429)), "asks for fewer requests (HTTP 429)", paused="asks for fewer requests (HTTP 429)"
     ),
-    "500 for ever": Bad(answer(failure(500)), "failed (HTTP 500)", failed="failed (HTTP 500)"),
+    "500 for ever": Bad(
+        answer(failure(500, "CUDA out of memory")),
+        "failed (HTTP 500): CUDA out of memory",
+        failed="failed (HTTP 500): CUDA out of memory",
+    ),
     "503 for ever": Bad(answer(failure(503)), "failed (HTTP 503)", paused="failed (HTTP 503)"),
 }
 

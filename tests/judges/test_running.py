@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -287,6 +289,7 @@ def test_budget_is_never_passed_and_more_money_lets_the_run_go_on() -> None:
         report = work_off(run)
         assert report.state == RunState.PAUSED
         assert "The budget of $0.0060 is used up" in report.reason
+        assert "the next call may cost up to $0.00" in report.reason
         run.refresh_from_db()
         assert run.reserved_usd == 0
         assert 0 < run.spent_usd <= Decimal("0.006")
@@ -506,6 +509,59 @@ def test_run_judge_says_why_questions_failed(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "4 failed" in said.splitlines()[0]
     assert any(line.startswith("All 4 questions failed") for line in said.splitlines())
+
+
+def test_ctrl_c_lets_the_questions_under_way_finish_and_the_command_goes_on(
+    capsys: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    settings.JUDGE_CONCURRENCY = 2
+    project = project_with(10)
+    interrupt = threading.Event()
+
+    def behave(call: Call) -> Served:
+        if call.number == 4 and not interrupt.is_set():
+            interrupt.set()
+            os.kill(os.getpid(), signal.SIGINT)
+        return prefer_longer(call)
+
+    with JudgeServer(behave) as server:
+        version = judge_at(server, project)
+        with pytest.raises(CommandError, match=r"Stopped\. Run the command again to go on\."):
+            call_command("run_judge", project.slug, "stub", "--wait")
+        run = version.runs.get()
+        states = list(run.verdicts.values_list("state", flat=True))
+        # Nothing is left claimed, nothing was asked and not stored.
+        assert set(states) == {VerdictState.DONE, VerdictState.PENDING}
+        assert states.count(VerdictState.DONE) == len(server.calls) < 20
+        report = run_command(capsys, "run_judge", project.slug, "stub", "--wait")
+        assert (report["done"], report["state"], len(server.calls)) == (20, "done", 20)
+
+
+def test_waiting_says_that_another_process_holds_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    project = project_with(2)
+    with JudgeServer() as server:
+        run = start_run(judge_at(server, project), send=False)
+        held = claim(run, [(run.verdicts.order_by("pk")[0].pk, Decimal(0))])
+        until = Verdict.objects.get(pk=held.held[0].verdict_id).lease_until
+        assert until
+        said = f"1 questions are held by another process, until {until:%H:%M} UTC at the latest. Run it again to go on."
+        with pytest.raises(CommandError, match=re.escape(said)):
+            call_command("run_judge", project.slug, "stub", "--wait")
+
+
+def test_run_that_was_asked_about_everything_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    project = project_with(2)
+    with JudgeServer() as server:
+        judge_at(server, project)
+        call_command("run_judge", project.slug, "stub", "--wait")
+        capsys.readouterr()
+        call_command("run_judge", project.slug, "stub", "--wait")
+    assert capsys.readouterr().out.splitlines() == ["stub v1 has been asked about every pair."]
+
+
+def test_budget_of_nothing_is_refused() -> None:
+    with JudgeServer() as server, pytest.raises(JudgeError, match=re.escape("A budget of $0 buys no answer.")):
+        start_run(judge_at(server, project_with(1), **PRICES), budget_usd=Decimal(0), send=False)
 
 
 def test_run_judge_goes_on_with_an_interrupted_run(capsys: pytest.CaptureFixture[str]) -> None:

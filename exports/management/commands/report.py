@@ -5,6 +5,8 @@ from django.core.management.base import CommandParser
 
 from annotation.commanding import ProjectCommand
 from exports.reporting import REPORTS
+from exports.showing import show_judges
+from routing.showing import console_on
 
 FIGURE = {"value", "n", "low", "high", "detectable", "too_few"}
 
@@ -15,9 +17,15 @@ class Command(ProjectCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("report", choices=sorted(REPORTS))
+        parser.add_argument("--full", action="store_true", help="every figure, also of the report on judges")
 
     def run(self, **options: Any) -> dict[str, Any]:
-        report = REPORTS[options["report"]](self.project(options["slug"]))
+        project = self.project(options["slug"])
+        report = REPORTS[options["report"]](project)
+        if options["report"] == "judges" and not options["full"]:
+            show_judges(report, console_on(self.stdout))
+            self.stdout.write(f"Every figure with its interval: --full, --json, or /projects/{project.slug}/judges/.")
+            return report
         for line in _lines(report):
             self.stdout.write(line)
         return report

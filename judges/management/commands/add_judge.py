@@ -9,7 +9,7 @@ from annotation.models import Project
 from judges.combining import member_ids
 from judges.defining import ADDED, add_judge
 from judges.exemplifying import choose_examples
-from judges.models import JudgeVersion
+from judges.models import JudgeKind, JudgeVersion
 from judges.options import RATIONALES, RULES_OF_A_JURY, SCALES, Options, option_from_text
 from judges.probing import asks_a_server, describe, probe
 from judges.questions import Protocol
@@ -72,9 +72,16 @@ class Command(ProjectCommand):
             price_cached_usd_per_million=_money(options["price_cached"], "--price-cached"),
         )
         found = {} if options["no_probe"] else self._probe(version)
-        self.stdout.write(
-            f"{version} is ready. Let it label pairs: manage.py run_judge {options['slug']} {version.judge}"
-        )
+        slug, name = options["slug"], version.judge.name
+        if found.get("error"):
+            self.stdout.write(f"{version} is saved. When its server answers: manage.py probe_judge {slug} {name}")
+        elif version.judge.kind == JudgeKind.BATCH and found and not found["found"].get("batch"):
+            self.stdout.write(
+                f"{version} is saved, but its server has no batch API. Answer its requests by hand: manage.py "
+                f"export_batch {slug} {name} --out requests.jsonl"
+            )
+        else:
+            self.stdout.write(f"{version} is ready. Let it label pairs: manage.py run_judge {slug} {name}")
         return {
             "judge": version.judge.name,
             "version": version.number,

@@ -6,8 +6,8 @@ from django.db.models import Count
 
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
-from judges.commanding import budget_of, progress_of_run, version_of
-from judges.models import JudgeRun, JudgeVersion, RunState, VerdictState
+from judges.commanding import budget_of, finishing_on_interrupt, progress_of_run, require_progress, version_of
+from judges.models import JudgeRun, JudgeVersion, VerdictState
 from judges.running import RunReport, report_on, resume, retry_failed, start_run, unfinished_run, work_off
 
 # Of the reasons why questions failed, the most frequent.
@@ -15,7 +15,6 @@ REASONS_SHOWN = 3
 
 
 class Command(ProjectCommand):
-    in_vain = False
     help = "Have a judge label the pairs it has not been asked about; go on with a run that was interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,23 +27,21 @@ class Command(ProjectCommand):
         parser.add_argument("--wait", action="store_true", help="work in this process, with progress, to the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the command; a run that ended with no answer at all is an error of the command, after its output."""
+        """Run the command; what is left undone is an error of the command, after its output."""
         super().handle(*args, **options)
-        if self.in_vain:
-            raise CommandError("No question was answered.")
+        require_progress(self.asked, self.report, waited=options["wait"])
 
     def run(self, **options: Any) -> Mapping[str, Any]:
         project = self.project(options["slug"])
         version = version_of(project, options["name"])
         run = self._run(version, options)
         if options["wait"]:
-            with progress_of_run(str(version)) as progress:
-                report = work_off(run, progress=progress)
-        else:
-            report = report_on(run)
-        self.in_vain = report.state == RunState.DONE and bool(report.failed) and not report.done
+            with finishing_on_interrupt(self.stderr.write), progress_of_run(str(version)) as progress:
+                work_off(run, progress=progress)
+        self.asked, self.report = run, report_on(run)
+        report = self.report
         self._say(project, version, report, waited=options["wait"])
-        if report.failed and not self.in_vain:
+        if report.failed and report.reason == "":
             self._say_why(run)
         return {"run": str(run.pk), "judge": version.judge.name, "version": version.number, **report._asdict()}
 
@@ -66,6 +63,9 @@ class Command(ProjectCommand):
         return start_run(version, limit=options["limit"], budget_usd=budget, fresh=options["fresh"], send=send)
 
     def _say(self, project: Project, version: JudgeVersion, report: RunReport, *, waited: bool) -> None:
+        if not report.done + report.failed + report.pending:
+            self.stdout.write(f"{version} has been asked about every pair.")
+            return
         money = "" if not report.spent_usd else f", ${report.spent_usd:.4f} spent"
         self.stdout.write(
             f"{version}: {report.done} answered, {report.failed} failed, {report.pending} waiting{money} "
@@ -80,7 +80,7 @@ class Command(ProjectCommand):
         if not waited and report.pending:
             self.stdout.write(
                 "Workers answer these (manage.py up, or celery -A config worker -Q judges). "
-                f"Watch: manage.py report {project.slug} judges. Or work here: add --wait."
+                f"Watch them at /projects/{project.slug}/judges/{version.pk}/, or work here: add --wait."
             )
 
     def _say_why(self, run: JudgeRun) -> None:

@@ -33,4 +33,6 @@ def _in_words(fitted: Mapping[str, Any]) -> str:
     if fitted["method"] == "isotonic":
         return "a monotone map"
     temperature = fitted["parameters"]["temperature"]
-    return "its answers say nothing" if temperature is None else f"temperature {temperature:.2f}"
+    if temperature is None:
+        return "people do not follow it at all, so every probability of it becomes one half"
+    return f"temperature {temperature:.2f}"
