@@ -10,6 +10,7 @@ import pandas as pd
 from annotation.aggregating import vote_frame
 from annotation.agreeing import SIDE_OF
 from annotation.models import Project
+from annotation.models.pairs import content_hash
 from dashboard.judge_forms import AGGREGATION_NAMES, RATIONALE_NAMES, RULE_NAMES, SCORING_NAMES, TITLES
 from dashboard.remembering import data_version, remembered, report
 from judges.auditing.replacing import alt_test
@@ -92,7 +93,7 @@ def references(project: Project, rows: Sequence[dict[str, Any]]) -> list[Referen
     ]
     if all(row["kind"] != JudgeKind.LENGTH for row in rows):
         widest = max(rows, key=lambda row: int(row["length_rule"]["n"]), default=None)
-        if widest is not None:
+        if widest is not None and widest["length_rule"]["n"]:
             note = f"the longer response, on the pairs of {widest['judge']}"
             found.append(Reference("Length rule", note, {"preference_two_way": widest["length_rule"]}))
     return found
@@ -104,7 +105,7 @@ def agreement_matrix(project: Project, rows: Sequence[dict[str, Any]]) -> Matrix
     if len(wanted) < 2:
         return None
     ids = [row["version_id"] for row in wanted]
-    key = f"matrix:{data_version(project)}:{'-'.join(ids)}"
+    key = f"matrix:{data_version(project)}:{content_hash(ids)}"
     shares = remembered(key, lambda: _shares(project, ids))
     names = [f"{row['judge']} v{row['version']}" for row in wanted]
     cells = [

@@ -1,6 +1,7 @@
 """Reports cost seconds on large projects, so a page keeps them for as long as the data under them are the same."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,28 +11,37 @@ from django.db.models import Count, Max
 from annotation.models import Pair, Preference, Project, Rating
 from exports.reporting import REPORTS
 from judges.auditing import judge_audit, judge_cards
-from judges.models import Judge, JudgeVersion, ResponseFlag, Verdict
+from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
 from routing.models import Label, Plan
 
 Value = TypeVar("Value")
 
 KEPT_SECONDS = 24 * 3600
+LIVE_SECONDS = 120
 
 
 def data_version(project: Project) -> str:
-    """Return a key that changes whenever something a report counts changes; ten queries over few rows."""
+    """Return a key that changes whenever something a report counts changes; twelve queries over few rows.
+
+    While judges work, what they answer changes the key every two minutes at most: otherwise each look at a page would
+    wait for figures that are old again at once.
+    """
     answers = Preference.objects.filter(rater__project=project)
+    verdicts = Verdict.objects.filter(version__judge__project=project)
+    of_judges: Any = int(time.time() // LIVE_SECONDS)
+    if not JudgeRun.objects.filter(project=project, state=RunState.RUNNING).exists():
+        of_judges = [answers.of_judges().count(), verdicts.aggregate(Count("id"), Max("finished_at"))]
     seen: list[Any] = [
+        of_judges,
         [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd],
         Pair.objects.filter(project=project).aggregate(Count("id")),
-        answers.aggregate(Count("id"), Max("created_at")),
+        answers.of_people().aggregate(Count("id"), Max("created_at")),
         Rating.objects.filter(rater__project=project).aggregate(Count("id")),
         JudgeVersion.objects.filter(judge__project=project).aggregate(Count("id")),
         # A card rules by its judge's thresholds, and an audit shows the fitted map.
         list(Judge.objects.filter(project=project).order_by("id").values_list("id", "gate")),
         list(JudgeVersion.objects.filter(judge__project=project).exclude(calibration={}).values_list("calibration")),
         ResponseFlag.objects.filter(response__prompt__project=project).aggregate(Count("id")),
-        Verdict.objects.filter(version__judge__project=project).aggregate(Count("id"), Max("finished_at")),
         Label.objects.filter(pair__project=project).aggregate(Count("id"), Max("resolved_at")),
         Plan.objects.filter(project=project).aggregate(Count("id"), Max("applied_at")),
     ]

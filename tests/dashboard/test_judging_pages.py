@@ -1,11 +1,14 @@
 """Comparing judges, reading one's page and audit, and setting what it must meet to label alone."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from django.test import Client
+from time_machine import TimeMachineFixture
 
 from annotation.models import Pair, Project
+from dashboard.remembering import data_version
 from judges.defining import add_judge
 from judges.gating import gate_of, set_gate
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
@@ -235,3 +238,20 @@ def test_a_judge_with_thresholds_of_its_own_is_not_said_to_label_when_named(
     assert "May not label alone" in page
     assert "Its answers become no labels." in page
     assert "unless a plan names it" not in page
+
+
+def test_figures_are_kept_while_judges_work_and_new_when_they_are_done(
+    project: Project, judged: list[JudgeVersion], time_machine: TimeMachineFixture
+) -> None:
+    time_machine.move_to(datetime(2026, 11, 21, 12, tzinfo=UTC), tick=False)
+    run = JudgeRun.objects.create(project=project, version=judged[0])
+    before = data_version(project)
+    Verdict.objects.filter(version=judged[0]).order_by("pk")[0].delete()
+    assert data_version(project) == before
+    time_machine.shift(121)
+    later = data_version(project)
+    assert later != before
+    JudgeRun.objects.filter(pk=run.pk).update(state=RunState.DONE)
+    done = data_version(project)
+    Verdict.objects.filter(version=judged[0]).order_by("pk")[0].delete()
+    assert len({later, done, data_version(project)}) == 3
