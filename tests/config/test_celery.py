@@ -21,6 +21,7 @@ print(json.dumps({
     "schedule": [[entry["task"], entry["schedule"], entry["options"]] for entry in conf.beat_schedule.values()],
     "route": {name: app.amqp.router.route({}, name)["queue"].name for name in app.tasks},
     "options": conf.broker_transport_options,
+    "transport": app.connection().get_transport_cls().__module__,
     "late": [conf.task_acks_late, conf.task_reject_on_worker_lost, conf.worker_prefetch_multiplier],
 }))
 """
@@ -89,3 +90,5 @@ def test_a_broker_in_a_folder_knows_no_queue_arguments(tmp_path: Path) -> None:
     application = read_application(tmp_path, "filesystem://localhost")
     assert set(application["queues"].values()) == {None}
     assert (tmp_path / "broker" / "messages").is_dir()
+    # kombu's own shows messages before they are written.
+    assert application["transport"] == "config.filesystem_broker"

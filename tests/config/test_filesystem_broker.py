@@ -10,7 +10,6 @@ import pytest
 from kombu import Connection, Exchange, Queue
 
 from config import filesystem_broker
-from config.celery import app
 
 
 def connection(folder: Path) -> Any:
@@ -18,13 +17,6 @@ def connection(folder: Path) -> Any:
     inbox.mkdir(exist_ok=True)
     options = {"data_folder_in": str(inbox), "data_folder_out": str(inbox), "control_folder": str(control)}
     return Connection(transport=filesystem_broker.Transport, transport_options=options)
-
-
-def test_celery_uses_it() -> None:
-    with app.connection_for_write() as broker:
-        if broker.transport.driver_type != "filesystem":
-            pytest.skip("this run is on RabbitMQ")
-        assert isinstance(broker.transport, filesystem_broker.Transport)
 
 
 def test_a_message_is_not_seen_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

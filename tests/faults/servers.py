@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,7 @@ def amqp_channel(connection: Connection) -> Any:
     return connection.default_channel
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """A server in a process group and a folder of its own. A context manager: leaving it kills and removes both."""
 
     name = ""
@@ -82,16 +83,17 @@ class ServerProcess:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @abstractmethod
     def prepare(self) -> None:
         """Write what the server needs before its first start."""
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """Return the server's command line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Say whether the server takes a client."""
-        raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
         """Return the server's environment."""
