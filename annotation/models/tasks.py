@@ -69,6 +69,12 @@ class Task(models.Model):
     tier = models.CharField(max_length=8, choices=Tier, default=Tier.CROWD)
     state = models.CharField(max_length=8, choices=TaskState, default=TaskState.OPEN)
     votes_wanted = models.PositiveSmallIntegerField()
+    most_votes = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How far votes_wanted may grow while the answers differ; empty: not at all."
+    )
+    expert_on_split = models.BooleanField(
+        default=False, help_text="Answers that differ open one vote of an expert instead of one more of the crowd."
+    )
     taken = models.PositiveSmallIntegerField(default=0)
     answered = models.PositiveSmallIntegerField(default=0)
     priority = models.FloatField(default=0.0, help_text="Higher is served first.")
@@ -82,6 +88,10 @@ class Task(models.Model):
             ),
             models.CheckConstraint(condition=models.Q(answered__lte=models.F("taken")), name="task_answers_hold_slots"),
             models.CheckConstraint(condition=models.Q(votes_wanted__gte=1), name="task_wants_a_vote"),
+            models.CheckConstraint(
+                condition=models.Q(most_votes__isnull=True) | models.Q(most_votes__gte=models.F("votes_wanted")),
+                name="task_grows_no_further_than_its_most",
+            ),
         ]
         indexes = [
             # "The next task": open tasks with a free slot, best first; read without a sort.

@@ -13,7 +13,7 @@ from annotation.models import Project, User
 from dashboard import charting
 from dashboard.access import managed
 from dashboard.forms import PlanForm
-from dashboard.views.showing import show, status_of
+from dashboard.views.showing import show, show_routing, status_of
 from routing.models import Plan, PlanState, RouteSource
 from routing.planning import apply_plan, draw_plan
 
@@ -42,7 +42,7 @@ def routing(request: HttpRequest, project: Project) -> HttpResponse:
         else:
             return redirect("plan", project.slug, plan.pk)
     context = {"form": form, "plans": Plan.objects.filter(project=project).defer("predictor")}
-    return show(request, project, "routing.html", "routing", context, status=status_of(form))
+    return show_routing(request, project, "routing.html", "routing", context, status=status_of(form))
 
 
 @require_GET

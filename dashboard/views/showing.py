@@ -21,6 +21,30 @@ SECTIONS = (
     ("spending", "Spending"),
 )
 
+# The pages of routing, in the order of their tabs: address and title.
+ROUTING_TABS = (
+    ("routing", "Plans"),
+    ("signals", "Signals"),
+    ("replays", "Replay"),
+    ("mixes", "Mixes"),
+    ("audit", "Audit"),
+    ("drift", "Drift"),
+)
+
+
+def show_routing(
+    request: HttpRequest,
+    project: Project,
+    template: str,
+    tab: str,
+    context: dict[str, Any] | None = None,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render one of the pages of routing; its template extends `dashboard/_routing_layout.html`."""
+    tabs = {"tabs": ROUTING_TABS, "tab": tab}
+    return show(request, project, template, "routing", {**tabs, **(context or {})}, status=status)
+
 
 def show(
     request: HttpRequest,

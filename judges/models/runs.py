@@ -26,6 +26,7 @@ class RunPurpose(models.TextChoices):
 
     LABEL = "label", "Preferences"
     EXPLAIN = "explain", "Rationales of preferences that are there"
+    TAG = "tag", "Tags of prompts"
 
 
 class JudgeRun(models.Model):
@@ -89,7 +90,8 @@ class VerdictState(models.TextChoices):
 class Order(models.TextChoices):
     """What the judge saw: both responses in an order, one alone (a rating), or none (a rule).
 
-    `WHY` is the second pass: the pair with the choice made, asked for its reason.
+    `WHY` is the second pass: the pair with the choice made, asked for its reason. `TAGS` shows the prompt alone and
+    asks what kind of prompt it is; one pair stands for all pairs of its prompt.
     """
 
     AB = "ab", "a first"
@@ -97,6 +99,7 @@ class Order(models.TextChoices):
     ONLY_A = "a", "a alone"
     ONLY_B = "b", "b alone"
     WHY = "why", "Its reason"
+    TAGS = "tag", "Tags of its prompt"
     NONE = "", "No order"
 
 

@@ -1,5 +1,6 @@
 """A routing decision and its row for each pair."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from django.db import models
@@ -12,18 +13,22 @@ if TYPE_CHECKING:
 
 
 class BudgetKind(models.TextChoices):
-    """What a plan may spend: a share of the pairs, money, or what an agreement target needs."""
+    """What a plan may spend: a share of the pairs, a number of them, money, or what an agreement target needs."""
 
     SHARE = "share", "Share of pairs"
+    COUNT = "count", "Number of pairs"
     MONEY = "money", "Money"
     TARGET = "target", "Agreement target"
 
 
 class PlanState(models.TextChoices):
-    """Whether a plan's tasks are open."""
+    """Where a plan is: being drawn by a worker, looked at, being applied, applied, or given up with a reason."""
 
+    DRAWING = "drawing", "Being drawn"
     DRAFT = "draft", "Draft"
+    APPLYING = "applying", "Being applied"
     APPLIED = "applied", "Applied"
+    FAILED = "failed", "Failed"
 
 
 class Plan(models.Model):
@@ -31,17 +36,23 @@ class Plan(models.Model):
 
     `figures` holds what the manager is shown before applying it (counts, cost, predicted agreement, the predictor and
     how it was chosen); `predictor` holds the fitted predictor as text, so that the plan can be explained later.
+    `options` is a `routing.options.PlanOptions` as JSON. A plan drawn again as answers arrive names the plan it
+    `replaces`; `round` counts from 1.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="plans")
     state = models.CharField(max_length=8, choices=PlanState, default=PlanState.DRAFT)
+    error = models.TextField(blank=True, help_text="Why it could not be drawn or applied, in words for a person.")
+    replaces = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="replaced_by")
+    round = models.PositiveSmallIntegerField(default=1)
     budget_kind = models.CharField(max_length=8, choices=BudgetKind)
     budget_value = models.DecimalField(
         max_digits=14, decimal_places=6, help_text="A share, US dollars or an agreement."
     )
     audit_share = models.FloatField(help_text="Share of all pairs drawn at random, whatever the router thinks.")
     seed = models.PositiveIntegerField()
+    options = models.JSONField(default=dict, blank=True)
     judge_name = models.CharField(max_length=200, help_text="The judge whose labels stand where nobody is asked.")
     predictor_kind = models.CharField(max_length=16)
     predictor = models.JSONField(default=dict, blank=True)
@@ -66,6 +77,7 @@ class RouteSource(models.TextChoices):
     """Where a pair's label is to come from."""
 
     AI = "ai", "AI label"
+    SECOND = "second", "A second judge, then its AI label or people"
     PEOPLE = "people", "People, chosen by the router"
     AUDIT = "audit", "People, drawn at random"
 
@@ -83,7 +95,11 @@ class Route(models.Model):
     source = models.CharField(max_length=8, choices=RouteSource)
     p_wrong = models.FloatField(null=True, help_text="P(the judge's label differs from the human consensus).")
     expected_gain = models.FloatField(null=True, help_text="Expected corrected labels per US dollar.")
-    cost_usd = models.DecimalField(max_digits=12, decimal_places=6)
+    cost_usd = models.DecimalField(
+        max_digits=12, decimal_places=6, help_text="The most that people's answers may cost."
+    )
+    expected_usd = models.DecimalField(max_digits=12, decimal_places=6, default=Decimal(0))
+    expected_seconds = models.FloatField(null=True, help_text="Seconds of people's time expected for all votes.")
     selection_prob = models.FloatField()
     why = models.JSONField(default=list, blank=True, help_text="Reasons in words, strongest first.")
 
@@ -104,3 +120,13 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pair}: {self.source}"
+
+
+class PlanSignals(models.Model):
+    """The signals a plan was drawn from, as Parquet (index `pair_id`): what it takes to draw it again."""
+
+    plan = models.OneToOneField(Plan, on_delete=models.CASCADE, primary_key=True, related_name="signals")
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"signals of {self.plan}"

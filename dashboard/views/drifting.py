@@ -1,0 +1,15 @@
+"""Drift."""
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET
+
+from annotation.models import Project
+from dashboard.access import managed
+from dashboard.views.showing import show_routing
+
+
+@require_GET
+@managed
+def drift(request: HttpRequest, project: Project) -> HttpResponse:
+    """Show the page."""
+    return show_routing(request, project, "drift.html", "drift")
