@@ -10,7 +10,8 @@ from django.db.models.fields.json import KT
 
 from annotation.models import Pair, Preference, Project
 from judges.calibrating import calibrated
-from judges.models import JudgeVersion, Order, Verdict
+from judges.models import SECOND_PASSES, JudgeVersion, Order, Verdict
+from judges.tagging import numbers_of
 
 VERDICT_COLUMNS = (
     "pair_id",
@@ -72,14 +73,14 @@ def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = No
     `pair_id`, `group` (of the prompt), `version_id`, `judge` (its name), `protocol`, `order` ('ab', 'ba', 'a' or 'b'
     for one response rated alone, '') and `choice` (empty for a rating) are strings; `prob_a`, `score_a`, `score_b`,
     `seconds`, `cost` (US dollars), `prob_tie` and `label_mass` are floats, NaN where not known; `samples` is a whole
-    number; `has_rationale` and `from_cache` are booleans. Rows of the second pass, which give reasons and no verdict,
-    are left out. `versions` narrows the rows. Three queries.
+    number; `has_rationale` and `from_cache` are booleans. Rows of the second passes, which give reasons or tags and no
+    verdict, are left out. `versions` narrows the rows. Three queries.
     """
     known = _versions(project, versions)
     rows = (
         Verdict.objects.answered()
         .filter(version__in=list(known))
-        .exclude(order=Order.WHY)
+        .exclude(order__in=SECOND_PASSES)
         .order_by("version_id", "pair_id", "order")
         .annotate(explained=~Q(rationale=""), prob_tie=KT("distribution__tie"))
         .values_list(*_VERDICT_FIELDS)
@@ -125,6 +126,21 @@ def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | 
     return _named(frame, project, known)[list(PREFERENCE_COLUMNS)]
 
 
+def tag_frame(version: JudgeVersion) -> pd.DataFrame:
+    """Return the tags that a version gave to its project's prompts: a row a pair (index `pair_id`), a column a tag.
+
+    Numbers from 0 to 1 (`judges.tagging.numbers_of`); pairs whose prompt has no tags are left out. Two queries.
+    """
+    tagged = Verdict.objects.answered().filter(version=version, order=Order.TAGS)
+    rows = tagged.order_by("pair_id").values_list("pair__prompt_id", "meta")
+    numbers = {prompt_id: numbers_of(meta["tags"]) for prompt_id, meta in rows.iterator(chunk_size=5000)}
+    pairs = Pair.objects.in_project(version.judge.project).filter(prompt__in=tagged.values("pair__prompt"))
+    # A tag that was stored between the two queries is not in the first.
+    found = [(str(pk), prompt) for pk, prompt in pairs.values_list("pk", "prompt_id") if prompt in numbers]
+    index = pd.Index([pair_id for pair_id, _ in found], name="pair_id", dtype=object)
+    return pd.DataFrame([numbers[prompt_id] for _, prompt_id in found], index=index, dtype=float)
+
+
 def _calibrated(frame: pd.DataFrame, versions: Mapping[UUID, JudgeVersion]) -> "pd.Series[float]":
     """Return `prob_a` under each version's map."""
     mapped = frame["prob_a"].copy()
@@ -146,7 +162,8 @@ def _versions(project: Project, versions: Iterable[JudgeVersion] | None) -> dict
 
 def _named(frame: pd.DataFrame, project: Project, versions: dict[UUID, JudgeVersion]) -> pd.DataFrame:
     """Add group, judge and protocol, and turn ids into strings."""
-    groups = dict(Pair.objects.filter(project=project).values_list("id", "prompt__group"))
+    # Who asks for no rows gets the columns alone, and no walk over the pairs.
+    groups = dict(Pair.objects.filter(project=project).values_list("id", "prompt__group")) if len(frame) else {}
     frame["group"] = _mapped(frame["pair_id"], groups)
     frame["judge"] = _mapped(frame["version_id"], {key: version.judge.name for key, version in versions.items()})
     frame["protocol"] = _mapped(frame["version_id"], {key: version.protocol for key, version in versions.items()})

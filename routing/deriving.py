@@ -4,21 +4,34 @@ Every signal is a float or NaN (not known). `SIGNALS` says which way each is exp
 cold start and the single-signal baselines use, and how a reason is worded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from judges.averaging import CHOICE_PROB_A, choice_of
+from routing.recalling import recalled_signals
+from routing.recognising import ASKED
 
+# Goes up whenever the same data would give other signals: kept signals of another version are made again.
+VERSION = "3"
 # Judges that get a signal of their own, most covering first; the others count in the shares only.
 NAMED_JUDGES = 6
 DIFFERS = "differs from "
-# Categories that get a signal of their own, most frequent first, and how many pairs one needs.
+# Categories that get a signal of their own, most frequent first, and how many pairs one needs; so do languages.
 NAMED_CATEGORIES = 12
 LEAST_IN_CATEGORY = 20
+# A single form that prompts ask for needs more: on 400 pairs one that 26 ask for cost 0.002 of AUROC.
+LEAST_ASKING = 100
 IN_CATEGORY = "category "
+# Gaps in length, squared and added up, below which no slope can be told.
+SMALLEST_SQUARE = 1e-9
+# What `routing.extending` adds: tags of the prompt, and columns of the file by name, or by name and value.
+COSINE = "cosine"
+TAG = "tag "
+SUBJECT, FACT = "subject ", "has_"
+COLUMN = "column "
 
 
 class Signal(NamedTuple):
@@ -48,6 +61,7 @@ SIGNALS: dict[str, Signal] = {
     ),
     "asked_both_orders": Signal(-1, False, _either("{judge} saw both orders", "{judge} saw one order only")),
     "margin": Signal(-1, True, _says("{judge}'s margin is {value:.2f} of 1")),
+    "label_mass": Signal(-1, False, _says("{judge} put {value:.0%} of its probability on the answers it was offered")),
     "tie": Signal(1, False, _either("{judge} called it a tie", "{judge} picked a side")),
     "picked_first": Signal(
         1, False, _either("{judge} picked the response it saw first", "{judge} did not pick the first response")
@@ -60,6 +74,9 @@ SIGNALS: dict[str, Signal] = {
     "others_opposed": Signal(1, True, _says("{value:.0%} of the other judges prefer the other response")),
     "others_flipped": Signal(1, False, _says("{value:.0%} of the other judges changed with the order")),
     "other_judges": Signal(-1, False, _says("{value:.0f} other judges answered")),
+    "learned_differs": Signal(
+        1, True, _says("what was learned from people's answers on other prompts differs from {judge} by {value:.2f}")
+    ),
     "prob_spread": Signal(1, True, _says("the judges' probabilities spread by {value:.2f}")),
     "jury_margin": Signal(-1, True, _says("all judges together lean {value:.2f} of 1")),
     "pick_form": Signal(-1, True, _says("{judge} usually prefers the picked model by {value:+.0%}")),
@@ -68,44 +85,105 @@ SIGNALS: dict[str, Signal] = {
     "pick_record": Signal(-1, True, _says("{judge} prefers the picked response by {value:+.0%} in its other pairs")),
     "record_gap": Signal(-1, False, _says("the two responses differ by {value:.0%} in {judge}'s other pairs")),
     "others_record": Signal(-1, True, _says("other judges prefer the picked response by {value:+.0%} elsewhere")),
+    "record_level": Signal(-1, False, _says("{judge} prefers the two responses to others by {value:.0%} on average")),
+    "record_picked": Signal(-1, False, _says("{judge} prefers the picked response in {value:.0%} of its other pairs")),
+    "record_passed": Signal(1, False, _says("{judge} prefers the other response in {value:.0%} of its other pairs")),
+    "form_level": Signal(-1, False, _says("{judge} prefers the two models to others by {value:.0%} on average")),
+    "form_picked": Signal(-1, False, _says("{judge} prefers the picked model in {value:.0%} of its other pairs")),
+    "form_passed": Signal(1, False, _says("{judge} prefers the other model in {value:.0%} of its other pairs")),
+    "tie_form": Signal(1, False, _says("{judge} calls {value:.0%} of the two models' other pairs a tie")),
+    "pairing_form": Signal(-1, False, _says("between these two models {judge} leans to the pick by {value:+.0%}")),
+    "judges_record_level": Signal(-1, False, _says("judges prefer the two responses to others by {value:.0%}")),
+    "judges_record_picked": Signal(-1, False, _says("judges prefer the picked response in {value:.0%} of other pairs")),
+    "judges_record_passed": Signal(1, False, _says("judges prefer the other response in {value:.0%} of other pairs")),
+    "judges_form_level": Signal(-1, False, _says("judges prefer the two models to others by {value:.0%}")),
+    "judges_form_picked": Signal(-1, False, _says("judges prefer the picked model in {value:.0%} of other pairs")),
+    "judges_form_passed": Signal(1, False, _says("judges prefer the other model in {value:.0%} of other pairs")),
+    "judges_tie_form": Signal(1, False, _says("judges call {value:.0%} of the two models' other pairs a tie")),
+    "judges_pairing_form": Signal(-1, False, _says("between these two models judges lean to the pick by {value:+.0%}")),
     "group_flips": Signal(1, True, _says("{judge} changed {value:.0%} of its other answers on this prompt")),
     "group_disagreement": Signal(1, True, _says("other judges differ on {value:.0%} of this prompt's other pairs")),
     "length_gap": Signal(-1, False, _says("the responses' lengths differ by {value:.0%}")),
     "pick_length": Signal(1, False, _says("the picked response is longer by {value:+.0%}")),
+    "length_pull": Signal(1, False, _says("{judge}'s taste for length pulls towards its pick by {value:+.2f}")),
     "pick_lists": Signal(1, False, _says("the picked response has {value:+.0f} list items")),
     "words": Signal(1, False, lambda value, judge: f"the responses have {np.expm1(value):,.0f} words together"),
     "prompt_words": Signal(1, False, lambda value, judge: f"the prompt has {np.expm1(value):,.0f} words"),
     "turns": Signal(1, False, _says("the prompt has {value:.0f} turns")),
     "similarity": Signal(1, False, _says("the responses share {value:.0%} of their words")),
+    COSINE: Signal(1, False, _says("the responses are {value:.0%} alike in meaning")),
     "has_code": Signal(1, False, _either("there is code", "there is no code")),
     "has_digits": Signal(1, False, _either("there are numbers", "there are no numbers")),
     "refusal": Signal(1, False, _either("a response refuses", "no response refuses")),
     "pick_refuses": Signal(1, False, _says("refusals in the picked minus the other response: {value:+.0f}")),
     "empty": Signal(-1, False, _either("a response is empty", "no response is empty")),
     "language_known": Signal(-1, False, _either("the language is known", "the language is not known")),
+    "rare_language": Signal(
+        1, False, _either("the prompt is in a language that few are in", "the prompt is in the usual language")
+    ),
+    "foreign": Signal(
+        1, False, _either("a response is in another language than the prompt", "prompt and responses share a language")
+    ),
+    "pick_foreign": Signal(
+        1, False, _says("responses in another language, the picked one minus the other: {value:+.0f}")
+    ),
+    "asks_form": Signal(1, False, _says("the prompt asks for {value:.0f} things about the answer's form")),
+    "asks_json": Signal(1, False, _either("the prompt asks for JSON or the like", "the prompt asks for no JSON")),
+    "asks_list": Signal(1, False, _either("the prompt asks for a list", "the prompt asks for no list")),
+    "asks_length": Signal(1, False, _either("the prompt sets a length", "the prompt sets no length")),
+    "asks_table": Signal(1, False, _either("the prompt asks for a table", "the prompt asks for no table")),
+    "asks_code": Signal(1, False, _either("the prompt asks for code", "the prompt asks for no code")),
 }
 
 
 def signal_of(name: str) -> Signal:
-    """Return what is known about a column of `build_signals`. Raises `KeyError` for a name it never makes."""
+    """Return what is known about a column of signals. Raises `KeyError` for a name that is never made."""
     if name.startswith(DIFFERS):
         other = name.removeprefix(DIFFERS)
         return Signal(1, True, lambda value, judge: f"{other} differs from {judge} by {value:.2f}")
     if name.startswith(IN_CATEGORY):
         words = f"the prompt's category is {{}}{name.removeprefix(IN_CATEGORY)}"
         return Signal(1, False, lambda value, judge: words.format("" if value >= 0.5 else "not "))
+    if name.startswith(TAG):
+        return Signal(1, False, _tag_words(name.removeprefix(TAG)))
+    if name.startswith(COLUMN):
+        return Signal(1, False, _column_words(name.removeprefix(COLUMN)))
     return SIGNALS[name]
 
 
+def _tag_words(tag: str) -> Callable[[float, str], str]:
+    if tag.startswith(SUBJECT):
+        return _either(
+            f"the prompt is about {tag.removeprefix(SUBJECT)}", f"the prompt is not about {tag[len(SUBJECT) :]}"
+        )
+    if tag.startswith(FACT):
+        things = tag.removeprefix(FACT).replace("_", " ")
+        return _either(f"the prompt has {things}", f"the prompt has no {things}")
+    return _says(f"the prompt's {tag.replace('_', ' ')} is {{value:.0%}} of the most")
+
+
+def _column_words(column: str) -> Callable[[float, str], str]:
+    name, equals, value = column.partition("=")
+    if equals:
+        return lambda known, judge: f"{name} in the file is {'' if known >= 0.5 else 'not '}{value}"
+    return lambda known, judge: f"{name} in the file is {known:g}"
+
+
 def build_signals(
-    measures: pd.DataFrame, verdicts: pd.DataFrame, preferences: pd.DataFrame, version_ids: Sequence[str]
+    measures: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    preferences: pd.DataFrame,
+    version_ids: Sequence[str],
+    *,
+    learned: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return the signals about one judge (a version, or several together): a row a pair, a float a signal.
 
     Rows are those of `measures`, which comes from `routing.measuring.measure_texts`; `verdicts` and `preferences` from
     `judges.frames` (columns `pair_id`, `version_id`, `judge`, `choice`, `prob_a`, `score_a`, `score_b`; verdicts also
-    `order`). No human label is read, so a signal can never leak what it is to predict. Signals that are known for no
-    pair are left out.
+    `order` and `label_mass`). `learned` names the judges that are baselines learned from people's answers: what they
+    say of a pair comes from a model that saw no answer on its prompt group. No human label is read, so a signal can
+    never leak what it is to predict. Signals that are known for no pair are left out.
     """
     verdicts, preferences = _answers(verdicts), _answers(preferences)
     target = preferences_together(preferences, version_ids).reindex(measures.index)
@@ -115,8 +193,15 @@ def build_signals(
     orders = _orders(verdicts)
     signals = _own_signals(measures.index, orders, verdicts, preferences, version_ids, name, choice, prob_a)
     signals.update(_jury_signals(measures.index, orders, preferences, name, choice, prob_a))
-    signals.update(_form_signals(measures, prob_a, _mean_of_judges(preferences, name).reindex(measures.index)))
-    for history, of in (("group_flips", "flipped"), ("group_disagreement", "others_disagree")):
+    signals["learned_differs"] = (_mean_of_judges(preferences, learned).reindex(measures.index) - prob_a).abs()
+    others = set(preferences["judge"]) - {name}
+    signals.update(_form_signals(measures, prob_a, _mean_of_judges(preferences, others).reindex(measures.index)))
+    everyone = _mean_of_judges(preferences, {name, *others}).reindex(measures.index) if others else None
+    signals.update(recalled_signals(measures, prob_a, everyone))
+    for history, of in (
+        ("group_flips", "flipped"),
+        ("group_disagreement", "others_disagree"),
+    ):
         signals[history] = _mean_of_others(signals[of], measures["group"])
     signals.update(_text_signals(measures, prob_a))
     signals.update(_category_signals(measures))
@@ -182,6 +267,7 @@ def _own_signals(
         "flipped": own["flipped"].astype(float),
         "asked_both_orders": own["both"].astype(float).fillna(0.0).where(choice.notna()),
         "margin": (prob_a - 0.5).abs() * 2,
+        "label_mass": mine.groupby("pair_id")["label_mass"].mean().reindex(pairs).astype(float),
         "tie": choice.eq("tie").astype(float).where(choice.notna()),
         "picked_first": picked_first.reindex(pairs).where(own["both"].astype(float) != 1.0),
         "score_gap": gaps.groupby(scored["pair_id"]).mean().reindex(pairs),
@@ -265,9 +351,9 @@ def _record_gap(name_a: pd.Series, name_b: pd.Series, prob_a: pd.Series) -> pd.S
     return gap.mask(judged & (name_a == name_b), 0.0)
 
 
-def _mean_of_judges(preferences: pd.DataFrame, name: str) -> pd.Series:
-    """Return the other judges' mean P(a is better) by pair; each judge counts once."""
-    others = preferences[preferences["judge"] != name]
+def _mean_of_judges(preferences: pd.DataFrame, names: Collection[str]) -> pd.Series:
+    """Return these judges' mean P(a is better) by pair; each judge counts once."""
+    others = preferences[preferences["judge"].isin(list(names))]
     return others.groupby(["pair_id", "judge"])["p"].mean().groupby("pair_id").mean()
 
 
@@ -293,6 +379,7 @@ def _text_signals(measures: pd.DataFrame, prob_a: pd.Series) -> dict[str, pd.Ser
     return {
         "length_gap": gap.abs(),
         "pick_length": gap * side,
+        "length_pull": _pull(gap, prob_a) * side,
         "pick_lists": (measures["list_items_a"] - measures["list_items_b"]) * side,
         "words": np.log1p(words),
         "prompt_words": np.log1p(measures["prompt_words"].astype(float)),
@@ -304,4 +391,43 @@ def _text_signals(measures: pd.DataFrame, prob_a: pd.Series) -> dict[str, pd.Ser
         "pick_refuses": (measures["refuses_a"] - measures["refuses_b"]) * side,
         "empty": measures["empty"],
         "language_known": measures["language_known"],
+        **_language_signals(measures, side),
+        **_form_asked(measures),
     }
+
+
+def _pull(gap: pd.Series, prob_a: pd.Series) -> pd.Series:
+    """Return how far the judge's taste for length, as its other pairs show it, pulls towards a: slope times gap.
+
+    The slope is that of P(a is better) - 1/2 on the gap in length, by least squares through 0: 0 for a judge that
+    does not mind length.
+    """
+    lean = prob_a - 0.5
+    known = lean.notna()
+    product, square = (gap * lean).where(known, 0.0), (gap**2).where(known, 0.0)
+    rest = square.sum() - square
+    return gap * (product.sum() - product) / rest.where(rest > SMALLEST_SQUARE)
+
+
+def _language_signals(measures: pd.DataFrame, side: pd.Series) -> dict[str, pd.Series]:
+    """Return whether the prompt is not in the language most are in, and whether a response is in another than it.
+
+    Each is a signal where enough pairs are so.
+    """
+    language = measures["language"]
+    named = language[language != ""]
+    usual = min(named.mode(), default="")
+    foreign = measures[["foreign_a", "foreign_b"]].astype(float)
+    signals = {
+        "rare_language": (language != usual).astype(float).where(language != ""),
+        "foreign": foreign.max(axis=1, skipna=False),
+        "pick_foreign": (foreign["foreign_a"] - foreign["foreign_b"]) * side,
+    }
+    return {name: values for name, values in signals.items() if values.abs().sum() >= LEAST_IN_CATEGORY}
+
+
+def _form_asked(measures: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return how many things about form the prompt asks for, and those one by one that enough prompts ask for."""
+    asked = measures[list(ASKED)].astype(float)
+    frequent = [name for name in ASKED if asked[name].sum() >= LEAST_ASKING]
+    return {"asks_form": asked.sum(axis=1), **{name: asked[name] for name in frequent}}

@@ -9,7 +9,7 @@ import pytest
 from routing.deriving import build_signals, preferences_together, signal_of
 from routing.measuring import PairTexts, measure_texts
 
-COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b"]
+COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b", "label_mass"]
 
 
 def verdict(pair: str, judge: str, order: str, choice: str, **values: Any) -> dict[str, Any]:
@@ -20,14 +20,18 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(list(rows)).reindex(columns=COLUMNS)
 
 
-def measures(*pairs: str, group: str = "g", texts: tuple[str, str] = ("one two", "one three four")) -> pd.DataFrame:
+def measures(
+    *pairs: str,
+    group: str = "g",
+    texts: tuple[str, str] = ("one two", "one three four"),
+    prompt: str = "Why?",
+    language: str = "en",
+) -> pd.DataFrame:
     def message(text: str) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": text}]
+        return [{"role": "user", "content": text}]
 
     return measure_texts(
-        PairTexts(
-            pair, group, [{"role": "user", "content": "Why?"}], "en", message(texts[0]), message(texts[1]), "m1", "m2"
-        )
+        PairTexts(pair, group, message(prompt), language, message(texts[0]), message(texts[1]), "m1", "m2")
         for pair in pairs
     )
 
@@ -201,3 +205,100 @@ def test_every_signal_has_words() -> None:
     for name in signals.columns:
         assert "{" not in signal_of(name).words(0.3, "gpt")
     assert signal_of("flipped").words(1.0, "gpt") == "gpt changed its answer when the order was swapped"
+
+
+def test_label_mass_is_the_mean_of_the_judges_own_verdicts() -> None:
+    verdicts = frame(
+        verdict("p1", "gpt", "ab", "a", label_mass=0.9),
+        verdict("p1", "gpt", "ba", "a", label_mass=0.5),
+        verdict("p1", "bard", "ab", "a", label_mass=0.1),
+        verdict("p2", "gpt", "ab", "a"),
+    )
+    preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p2", "gpt", "", "a"))
+    signals = build_signals(measures("p1", "p2"), verdicts, preferences, ["gpt-v1"])
+    assert signals["label_mass"].tolist() == pytest.approx([0.7, np.nan], nan_ok=True)
+
+
+def test_the_learned_baseline_has_a_signal_of_its_own() -> None:
+    preferences = frame(
+        verdict("p1", "gpt", "", "a", prob_a=0.9),
+        verdict("p1", "baseline", "", "b", prob_a=0.3),
+        verdict("p1", "bard", "", "b", prob_a=0.0),
+        verdict("p2", "gpt", "", "a", prob_a=0.9),
+    )
+    signals = build_signals(measures("p1", "p2"), frame(), preferences, ["gpt-v1"], learned=["baseline"])
+    assert signals["learned_differs"].tolist() == pytest.approx([0.6, np.nan], nan_ok=True)
+    assert "learned_differs" not in build_signals(measures("p1", "p2"), frame(), preferences, ["gpt-v1"])
+
+
+def test_length_pull_is_what_the_judges_other_pairs_make_of_this_pairs_length() -> None:
+    # The first response is 2 of 10 words, so the gap is -0.6; on p3 it is 0.6.
+    short, long = "one two", "one two three four five six seven eight"
+    measured = pd.concat([measures("p1", "p2", texts=(short, long)), measures("p3", texts=(long, short))])
+    preferences = frame(
+        verdict("p1", "gpt", "", "b", prob_a=0.2),
+        verdict("p2", "gpt", "", "b", prob_a=0.4),
+        verdict("p3", "gpt", "", "b", prob_a=0.1),
+    )
+    signals = build_signals(measured, frame(), preferences, ["gpt-v1"])
+    # Without p3 the judge likes length: its leans of -0.3 and -0.1 go with gaps of -0.6, a slope of 1/3. On p3 it
+    # picked the short one, against its taste.
+    assert signals.loc["p3", "length_pull"] == pytest.approx(-0.6 / 3)
+    # Without p1: gaps -0.6 and 0.6, leans -0.1 and -0.4, a slope of -1/4; on p1 it picked the long one.
+    assert signals.loc["p1", "length_pull"] == pytest.approx(-0.6 / 4)
+
+
+def test_length_pull_needs_other_pairs_that_differ_in_length() -> None:
+    alone = build_signals(measures("p1"), frame(), frame(verdict("p1", "gpt", "", "b")), ["gpt-v1"])
+    assert "length_pull" not in alone
+    equal = measures("p1", "p2", texts=("one two", "three four"))
+    preferences = frame(verdict("p1", "gpt", "", "a"), verdict("p2", "gpt", "", "b"))
+    assert "length_pull" not in build_signals(equal, frame(), preferences, ["gpt-v1"])
+
+
+def test_forms_asked_for_are_counted_and_frequent_ones_stand_alone() -> None:
+    measured = pd.concat(
+        [
+            measures(*(f"p{n}" for n in range(100)), prompt="Answer as JSON in at most 9 words."),
+            measures(*(f"q{n}" for n in range(99)), prompt="Answer in a table."),
+        ]
+    )
+    preferences = frame(*(verdict(str(pair), "gpt", "", "a") for pair in measured.index))
+    signals = build_signals(measured, frame(), preferences, ["gpt-v1"])
+    assert signals.loc["p0", "asks_form"] == 2.0
+    assert signals.loc["q0", "asks_form"] == 1.0
+    assert [name for name in signals if str(name).startswith("asks_")] == ["asks_form", "asks_json", "asks_length"]
+    assert signals["asks_json"].sum() == 100
+
+
+def test_rare_and_foreign_languages_are_signals_where_twenty_pairs_are_so() -> None:
+    english, german = "What is this and how does it work?", "Was ist das und wie ist es mit mir?"
+    usual = measures(*(f"p{n}" for n in range(30)), prompt=english, language="", texts=(english, english))
+    rare = measures(*(f"q{n}" for n in range(20)), prompt=german, language="", texts=(german, english))
+    blank = measures("r", prompt="42", language="", texts=("1", "2"))
+    measured = pd.concat([usual, rare, blank])
+    preferences = frame(*(verdict(str(pair), "gpt", "", "b") for pair in measured.index))
+    signals = build_signals(measured, frame(), preferences, ["gpt-v1"])
+    assert signals.loc[["p0", "q0", "r"], "rare_language"].tolist() == pytest.approx([0.0, 1.0, np.nan], nan_ok=True)
+    assert signals.loc[["p0", "q0", "r"], "foreign"].tolist() == pytest.approx([0.0, 1.0, np.nan], nan_ok=True)
+    # The judge picked the English answer to the German prompt.
+    assert signals.loc["q0", "pick_foreign"] == 1.0
+    few = build_signals(measured.drop("q19"), frame(), preferences, ["gpt-v1"])
+    assert not {"rare_language", "foreign", "pick_foreign"} & set(few)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("cosine", 0.4, "the responses are 40% alike in meaning"),
+        ("tag subject law and politics", 1.0, "the prompt is about law and politics"),
+        ("tag subject law and politics", 0.0, "the prompt is not about law and politics"),
+        ("tag has_format_constraints", 1.0, "the prompt has format constraints"),
+        ("tag expertise_level", 0.5, "the prompt's expertise level is 50% of the most"),
+        ("column difficulty", 2.5, "difficulty in the file is 2.5"),
+        ("column source=web", 0.0, "source in the file is not web"),
+    ],
+)
+def test_further_signals_have_words(name: str, value: float, words: str) -> None:
+    assert signal_of(name).words(value, "gpt") == words
+    assert not signal_of(name).monotone
