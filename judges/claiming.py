@@ -65,6 +65,8 @@ def questions_of(
         prompt_id, text_a, text_b = texts[pair_id]
         prompt = prompts[prompt_id]
         first, second = shown(order, text_a, text_b)
+        # The reference answers a prompt; it does not say what kind of prompt it is.
+        reference = "" if order == Order.TAGS else prompt.reference
         questions.append(
             Question(
                 verdict_id=verdict_id,
@@ -74,7 +76,7 @@ def questions_of(
                 order=order,
                 pair_id=pair_id,
                 context=prompt.context,
-                reference=prompt.reference,
+                reference=reference,
                 attempt=attempts + (state == VerdictState.PENDING),
                 group=prompt.group,
                 choice=chosen.get(pair_id, ""),

@@ -434,13 +434,18 @@ def _wanted(run: JudgeRun, members: Sequence[JudgeVersion]) -> Iterator[tuple[Ju
     waiting = Pair.objects.filter(verdicts__run=run, verdicts__state=VerdictState.PENDING)
     if run.version.judge.kind != JudgeKind.CASCADE:
         for member in members:
-            yield member, waiting.exclude(verdicts__version=member)
+            yield member, waiting.exclude(pk__in=_asked(member))
         return
     first, second = members
-    yield first, waiting.exclude(verdicts__version=first)
+    yield first, waiting.exclude(pk__in=_asked(first))
     unsure = _unsure(run, first)
     for ids in _batched(sorted(unsure), IDS_PER_QUERY):
-        yield second, waiting.filter(pk__in=ids).exclude(verdicts__version=second)
+        yield second, waiting.filter(pk__in=ids).exclude(pk__in=_asked(second))
+
+
+def _asked(member: JudgeVersion) -> Any:
+    """Return a query of the pairs whose label a member was asked about."""
+    return Verdict.objects.of_labels().filter(version=member).values("pair")
 
 
 def _unsure(run: JudgeRun, first: JudgeVersion) -> set[uuid.UUID]:
@@ -474,7 +479,7 @@ def _waiting_pairs(run: JudgeRun) -> set[uuid.UUID]:
 def _open_pairs(member: JudgeVersion) -> set[uuid.UUID]:
     """Return the pairs that a member may still answer: open ones, and those its paused run will ask again."""
     again = Q(state=VerdictState.FAILED, meta__at_fault="judge", run__state=RunState.PAUSED)
-    verdicts = Verdict.objects.filter(Q(state__in=OPEN) | again, version=member)
+    verdicts = Verdict.objects.of_labels().filter(Q(state__in=OPEN) | again, version=member)
     return set(verdicts.values_list("pair_id", flat=True))
 
 
@@ -488,9 +493,13 @@ def _pause_where_stuck(root: JudgeRun) -> None:
         return
     for run in _combined_runs(root):
         members = [member.pk for member in members_of(run.version)]
-        elsewhere = Verdict.objects.filter(
-            version__in=members, state__in=OPEN, pair__verdicts__run=run, pair__verdicts__state=VerdictState.PENDING
-        ).filter(Q(run=None) | Q(run__state=RunState.PAUSED))
+        elsewhere = (
+            Verdict.objects.of_labels()
+            .filter(
+                version__in=members, state__in=OPEN, pair__verdicts__run=run, pair__verdicts__state=VerdictState.PENDING
+            )
+            .filter(Q(run=None) | Q(run__state=RunState.PAUSED))
+        )
         held = elsewhere.select_related("version__judge", "run").first()
         if held is not None:
             reason = held.run.reason if held.run else "its run is gone"

@@ -21,6 +21,7 @@ from annotation.models.pairs import content_hash
 from judges.models import JudgeVersion, Order
 from judges.options import Options, read_options
 from judges.questions import Protocol, Question
+from judges.tagging import CLOSING, TAG_TOKENS, tag_instructions, tag_properties
 
 COMPARE = "You compare two responses to one prompt and say which one is better.\n"
 RATE = "You rate one response to a prompt.\n"
@@ -130,6 +131,10 @@ def system_message(project: Project, protocol: str, options: Options) -> str:
 
 def messages_for(question: Question, version: JudgeVersion) -> list[dict[str, str]]:
     """Return the chat messages that ask one question."""
+    if question.order == Order.TAGS:
+        nonce = _nonce(question)
+        user = f"{_asked(question, nonce)}\n\n{CLOSING}"
+        return [{"role": "system", "content": tag_instructions()}, {"role": "user", "content": user}]
     options = _options(version, question)
     system = version.prompt_template
     if question.order == Order.WHY:
@@ -142,18 +147,22 @@ def messages_for(question: Question, version: JudgeVersion) -> list[dict[str, st
 
 def answer_schema(version: JudgeVersion, question: Question) -> dict[str, Any]:
     """Return the JSON schema of an answer; strict form: every property required, no others, in the order written."""
+    if question.order == Order.TAGS:
+        return _object(tag_properties())
     return _schema(layout_of(version, question), _options(version, question))
 
 
 def wants_logprobs(version: JudgeVersion, question: Question) -> bool:
     """Say whether the answer's probabilities are read from its tokens: wherever the verdict comes first."""
-    return question.order != Order.WHY and version.protocol in {Protocol.LETTER, Protocol.RATING}
+    asks_for_text = question.order in {Order.WHY, Order.TAGS}
+    return not asks_for_text and version.protocol in {Protocol.LETTER, Protocol.RATING}
 
 
 def max_tokens_for(version: JudgeVersion, question: Question) -> int:
-    """Return the longest answer a question may have, in tokens: a reason needs more than a letter."""
+    """Return the longest answer a question may have, in tokens: reasons and tags need more than a letter."""
     limit = int(version.sampling["max_tokens"])
-    return max(limit, REASON_TOKENS) if question.order == Order.WHY else limit
+    least = {Order.WHY.value: REASON_TOKENS, Order.TAGS.value: TAG_TOKENS}
+    return max(limit, least.get(question.order, 0))
 
 
 def default_max_tokens(protocol: str, options: Options) -> int:
@@ -317,9 +326,7 @@ def shown_choice(question: Question) -> str:
 
 
 def _shown(question: Question, labels: Labels | None, nonce: str) -> str:
-    parts = [_tagged("prompt", nonce, _turns(question.prompt, nonce))]
-    if question.context:
-        parts.append(_tagged("context", nonce, question.context))
+    parts = [_asked(question, nonce)]
     if question.reference:
         parts.append(_tagged("known-good-answer", nonce, question.reference))
     if labels is None:
@@ -328,6 +335,12 @@ def _shown(question: Question, labels: Labels | None, nonce: str) -> str:
         parts.append(_tagged(f"response-{labels.first}", nonce, question.first))
         parts.append(_tagged(f"response-{labels.second}", nonce, question.second))
     return "\n\n".join(parts)
+
+
+def _asked(question: Question, nonce: str) -> str:
+    """Return what the responses answer: the prompt, with its context."""
+    asked = _tagged("prompt", nonce, _turns(question.prompt, nonce))
+    return f"{asked}\n\n{_tagged('context', nonce, question.context)}" if question.context else asked
 
 
 def _turns(prompt: Sequence[Mapping[str, Any]], nonce: str) -> str:

@@ -27,7 +27,12 @@ def orders_of(version: JudgeVersion) -> tuple[str, ...]:
 
 
 def shown(order: str, a: str, b: str) -> tuple[str, str]:
-    """Return what an order shows first and second of the two responses; a response rated alone has no second."""
+    """Return what an order shows first and second of the two responses.
+
+    A response rated alone has no second; a question about the prompt shows neither.
+    """
+    if order == Order.TAGS:
+        return "", ""
     if order == Order.BA:
         return b, a
     return (a if order != Order.ONLY_B else b), ("" if order in {Order.ONLY_A, Order.ONLY_B} else b)
@@ -37,7 +42,7 @@ class Question(NamedTuple):
     """A pair in one order, as texts. `attempt` counts how often this verdict was claimed (1, 2, ...).
 
     A rating shows one response: `first`, and `second` is empty. A question for a reason (`order` is 'why') shows a
-    first and carries the `choice` that was made, in the stored order.
+    first and carries the `choice` that was made, in the stored order. One for tags (`order` is 'tag') shows the prompt.
     """
 
     verdict_id: uuid.UUID | None
@@ -60,9 +65,10 @@ class Question(NamedTuple):
 class Answer(NamedTuple):
     """What came of a question. `choice` and `prob_a` are in the stored order; `rationale` and `raw` as written.
 
-    One of `choice`, `score` (a rating) or `error` is set. `distribution` and `criteria` are as in `Verdict`, in the
-    stored order. `samples` calls are summed up in it. `rate_limits` and `server_errors` count what its tries met.
-    `request_key` and `replies` are what the cache keeps of it. With `retry`, the same question may succeed later.
+    One of `choice`, `score` (a rating), `meta["tags"]` (of a prompt) or `error` is set. `distribution` and `criteria`
+    are as in `Verdict`, in the stored order. `samples` calls are summed up in it. `rate_limits` and `server_errors`
+    count what its tries met. `request_key` and `replies` are what the cache keeps of it. With `retry`, the same
+    question may succeed later.
     `whole_judge`: the cause is the judge or its server, not this pair. `maybe_billed`: the server may charge although
     no usage is known. `cost_usd` is None where the price or the usage is unknown.
     """

@@ -18,6 +18,7 @@ from judges.parsing import ParsedAnswer, Path, brief, parse_answer, read_label, 
 from judges.paying import cost_of
 from judges.prompting import DECISION_LABELS, Labels, layout_of, max_tokens_for, shown_choice, wants_logprobs
 from judges.questions import Answer, Protocol, Question
+from judges.tagging import FIRST_FIELD, read_tags
 from judges.weighing import Weighed, weigh_label, weigh_score
 
 # What each label counts before any sample came (Krichevsky and Trofimov's prior): five equal samples are not certainty.
@@ -69,7 +70,7 @@ def answer_of(version: JudgeVersion, question: Question, replies: Sequence[Reply
     if not replies:
         raise ValueError("An answer needs at least one reply.")
     answer = _spent(version, question, replies)
-    read = _read_reason if question.order == Order.WHY else _read_decisions if _decides(version) else _read_text
+    read = _SECOND_PASSES.get(question.order) or (_read_decisions if _decides(version) else _read_text)
     readings = [read(version, question, reply) for reply in replies]
     good = [one for one in readings if not one.error]
     if not good:
@@ -81,6 +82,8 @@ def answer_of(version: JudgeVersion, question: Question, replies: Sequence[Reply
         meta["unreadable"] = len(readings) - len(good)
     if question.order == Order.WHY:
         return answer._replace(choice=question.choice, rationale=good[0].rationale, meta=meta)
+    if question.order == Order.TAGS:
+        return answer._replace(meta=meta)
     options = read_options(version.options)
     whole = _summary(version, options, [one.voices[OVERALL] for one in good])
     speaker = next((one for one in good if one.voices[OVERALL].said == whole.said), good[0])
@@ -186,6 +189,20 @@ def _read_reason(version: JudgeVersion, question: Question, reply: Reply) -> Rea
     disagrees = bool(argued) and argued != shown_choice(question)
     meta = {"disagrees": True, "argued_for": {"first": "a", "second": "b"}.get(argued, argued)} if disagrees else {}
     return Reading({}, storable(rationale), meta=meta)
+
+
+def _read_tags(version: JudgeVersion, question: Question, reply: Reply) -> Reading:
+    """Read a reply that holds the tags of a prompt: they go into the verdict's `meta["tags"]`."""
+    parsed = parse_answer(reply.text, main=FIRST_FIELD, places=False)
+    failure = _unread(version, question, reply, parsed)
+    if failure:
+        return failure
+    tags, error = read_tags(parsed.fields)
+    return _unreadable(error) if error else Reading({}, meta={"tags": tags})
+
+
+# Questions that ask for no choice, whatever the version's protocol.
+_SECOND_PASSES = {Order.WHY.value: _read_reason, Order.TAGS.value: _read_tags}
 
 
 def _unread(version: JudgeVersion, question: Question, reply: Reply, parsed: ParsedAnswer) -> Reading | None:

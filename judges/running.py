@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Avg, Count, Q, QuerySet
+from django.db.models import Avg, Count, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from annotation.models import Choice, Pair, Preference, Project, User
@@ -51,6 +51,8 @@ CHUNK_SECONDS = 600.0
 RATE_SECONDS = 60.0
 TIMED_ANSWERS = 1000
 REASONS = 5
+# The one order of runs that ask for no label.
+_ORDERS = {RunPurpose.EXPLAIN.value: (Order.WHY.value,), RunPurpose.TAG.value: (Order.TAGS.value,)}
 
 
 class RunReport(NamedTuple):
@@ -136,7 +138,7 @@ def start_explaining(
     Pairs on which it prefers nothing yet, or whose reason was asked for already, are left out. Raises `JudgeError`
     for a judge that cannot write.
     """
-    if version.judge.kind in RULES | COMBINED | {JudgeKind.RECORDED} or version.protocol == Protocol.DECISIONS:
+    if not writes(version):
         raise JudgeError(f"{version} gives no reasons: it is no model that writes.")
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=version.judge.project_id)
@@ -161,6 +163,52 @@ def start_explaining(
         _make_rows(run, wanted.order_by("prompt_id", "id"), None)
     _set_off(run, send=send)
     return run
+
+
+def start_tagging(
+    version: JudgeVersion,
+    *,
+    limit: int | None = None,
+    budget_usd: Decimal | None = None,
+    started_by: User | None = None,
+    send: bool = True,
+) -> JudgeRun:
+    """Ask a version what kind of prompt each of its project's prompts is, once a prompt: one pair stands for all.
+
+    Prompts that it was asked about already are left out; at most `limit` others. The tags go into `meta["tags"]` of
+    the verdicts; nobody's preference is made or changed. Raises `JudgeError` for a judge that cannot write, a limit
+    below 1 or a budget that cannot be kept.
+    """
+    if not writes(version):
+        raise JudgeError(f"{version} cannot sort prompts: it is no model that writes.")
+    if limit is not None and limit < 1:
+        raise JudgeError(f"The limit is {limit}; it takes a number of prompts, from 1.")
+    with transaction.atomic():
+        project = Project.objects.select_for_update(no_key=True).get(pk=version.judge.project_id)
+        run = JudgeRun.objects.create(
+            project=project,
+            version=version,
+            purpose=RunPurpose.TAG,
+            budget_usd=cap_for(project, version, budget_usd),
+            created_by=started_by,
+        )
+        _make_rows(run, untagged_pairs(version), limit)
+    _set_off(run, send=send)
+    return run
+
+
+def writes(version: JudgeVersion) -> bool:
+    """Say whether a version is a model that writes text, so that it can give reasons and tags."""
+    unable = RULES | COMBINED | {JudgeKind.RECORDED}
+    return version.judge.kind not in unable and version.protocol != Protocol.DECISIONS
+
+
+def untagged_pairs(version: JudgeVersion) -> QuerySet[Pair]:
+    """Return the first pair of each prompt of the project that this version was not asked to tag, by prompt."""
+    asked = Verdict.objects.filter(version=version, order=Order.TAGS)
+    first = Pair.objects.filter(prompt=OuterRef("prompt")).order_by("id").values("pk")[:1]
+    wanted = Pair.objects.filter(project=version.judge.project_id, pk=Subquery(first))
+    return wanted.exclude(prompt__in=asked.values("pair__prompt")).order_by("prompt_id", "id")
 
 
 def work_off(run: JudgeRun, *, progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -342,10 +390,14 @@ def retry_failed(run: JudgeRun, *, verdict_ids: Iterable[uuid.UUID] | None = Non
     return count
 
 
-def unfinished_run(version: JudgeVersion) -> JudgeRun | None:
-    """Return the version's newest run that has questions open or is paused, if there is one."""
+def unfinished_run(version: JudgeVersion, *, tagging: bool = False) -> JudgeRun | None:
+    """Return the version's newest run that has questions open or is paused, if there is one.
+
+    With `tagging`, of those that tag prompts; otherwise of all others.
+    """
     goes_on = Q(verdicts__state__in=OPEN) | Q(state=RunState.PAUSED)
-    return version.runs.exclude(state=RunState.DONE).filter(goes_on).order_by("-created_at").first()
+    of_kind = Q(purpose=RunPurpose.TAG) if tagging else ~Q(purpose=RunPurpose.TAG)
+    return version.runs.exclude(state=RunState.DONE).filter(goes_on, of_kind).order_by("-created_at").first()
 
 
 def finish_if_done(run: JudgeRun, *, send: bool = True) -> bool:
@@ -506,7 +558,9 @@ def _in_vain(run: JudgeRun) -> str:
 
 
 def _unasked(version: JudgeVersion, project: Project, pairs: Iterable[Pair] | None) -> QuerySet[Pair]:
-    wanted = Pair.objects.filter(project=project).exclude(verdicts__version=version)
+    # A pair that stood for its prompt when tags were asked is not asked about its label by that.
+    asked = Verdict.objects.of_labels().filter(version=version)
+    wanted = Pair.objects.filter(project=project).exclude(pk__in=asked.values("pair"))
     if pairs is not None:
         wanted = wanted.filter(pk__in=_ids_of(pairs))
     if shown := example_pairs(version):
@@ -521,7 +575,7 @@ def _ids_of(pairs: Iterable[Pair]) -> Any:
 
 
 def _make_rows(run: JudgeRun, pairs: QuerySet[Pair], limit: int | None) -> None:
-    orders = (Order.WHY.value,) if run.purpose == RunPurpose.EXPLAIN else orders_of(run.version)
+    orders = _ORDERS.get(run.purpose) or orders_of(run.version)
     rows = (
         Verdict(version=run.version, run=run, pair_id=pair_id, order=order)
         for pair_id in pairs.values_list("pk", flat=True)[:limit].iterator(chunk_size=CREATE_BATCH)

@@ -28,7 +28,7 @@ from judges.calibrating import calibrated
 from judges.errors import TooFewLabels
 from judges.frames import judge_preference_frame, verdict_frame
 from judges.gating import EPSILONS, gate_of
-from judges.models import JudgeKind, JudgeVersion, Order, Verdict
+from judges.models import SECOND_PASSES, JudgeKind, JudgeVersion, Verdict
 from judges.options import read_options
 from judges.rules import fit_learned, learned_prob_a, prompt_text
 
@@ -254,7 +254,7 @@ def _detailed(version: JudgeVersion, ground: Ground) -> pd.DataFrame:
     rows = (
         Verdict.objects.answered()
         .filter(version=version)
-        .exclude(order=Order.WHY)
+        .exclude(order__in=SECOND_PASSES)
         .order_by("pair_id", "order")
         .values_list(*DISTRIBUTION_COLUMNS, "meta")
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from annotation.agreeing import LEAST_LABELS, SIDE_OF, Figure, cluster_bootstrap, share, too_few
 from judges.auditing.reading import Ground
-from judges.models import Order
+from judges.models import SECOND_PASSES, Order
 
 FIRST_SIDE = {Order.AB.value: "a", Order.BA.value: "b"}
 # With fewer labelled pairs a rate is 28 points wide.
@@ -17,7 +17,7 @@ LEAST_JUDGED = 50
 
 def with_sides(verdicts: pd.DataFrame, ground: Ground) -> pd.DataFrame:
     """Return the verdicts that answer (no second passes) with `side`, `people` and `first` (the side shown first)."""
-    calls = verdicts[verdicts["order"] != Order.WHY.value]
+    calls = verdicts[~verdicts["order"].isin(SECOND_PASSES)]
     return calls.assign(
         side=calls["choice"].map(SIDE_OF),
         people=calls["pair_id"].map(ground.people["choice"].map(SIDE_OF)),

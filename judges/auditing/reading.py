@@ -9,7 +9,7 @@ from django.db.models import Count, Q
 from annotation.aggregating import consensus, vote_frame
 from annotation.models import Pair, Project, Response
 from judges.families import family_of
-from judges.models import JudgeVersion, Order, ResponseFlag, VerdictState
+from judges.models import SECOND_PASSES, JudgeVersion, ResponseFlag, VerdictState
 from judges.options import example_pairs
 
 PAIR_COLUMNS = (
@@ -102,7 +102,7 @@ def read_subjects(versions: Iterable[JudgeVersion]) -> dict[Any, Subject]:
 
 
 def _asked(versions: list[JudgeVersion]) -> dict[Any, Asked]:
-    asked = ~Q(verdicts__order=Order.WHY)
+    asked = ~Q(verdicts__order__in=SECOND_PASSES)
     failed = asked & Q(verdicts__state=VerdictState.FAILED)
     # Answers stored before the kind of failure was kept say it in their first words.
     refused = Q(verdicts__meta__unanswered="refusal") | Q(verdicts__error__startswith="The judge refused")

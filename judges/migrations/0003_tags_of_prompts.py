@@ -10,6 +10,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RemoveConstraint(
+            model_name='verdict',
+            name='verdict_done_has_an_answer',
+        ),
         migrations.AlterField(
             model_name='judgerun',
             name='purpose',
@@ -19,5 +23,9 @@ class Migration(migrations.Migration):
             model_name='verdict',
             name='order',
             field=models.CharField(blank=True, choices=[('ab', 'a first'), ('ba', 'b first'), ('a', 'a alone'), ('b', 'b alone'), ('why', 'Its reason'), ('tag', 'Tags of its prompt'), ('', 'No order')], max_length=3),
+        ),
+        migrations.AddConstraint(
+            model_name='verdict',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'done'), _negated=True), ('choice__in', ['a', 'b', 'tie', 'both_bad', 'unsure']), models.Q(('order', 'a'), ('score_a__isnull', False)), models.Q(('order', 'b'), ('score_b__isnull', False)), ('order', 'tag'), _connector='OR'), name='verdict_done_has_an_answer'),
         ),
     ]

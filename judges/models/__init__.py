@@ -3,12 +3,13 @@
 from judges.models.batches import Batch, BatchState
 from judges.models.definitions import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
 from judges.models.flags import ResponseFlag, ResponseScan
-from judges.models.runs import JudgeRun, Order, RunPurpose, RunState, Verdict, VerdictState
+from judges.models.runs import SECOND_PASSES, JudgeRun, Order, RunPurpose, RunState, Verdict, VerdictState
 from judges.models.servers import CachedReply, ModelServer, ServedModel, ServerShare
 
 __all__ = [
     "COMBINED",
     "RULES",
+    "SECOND_PASSES",
     "Batch",
     "BatchState",
     "CachedReply",

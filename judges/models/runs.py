@@ -103,12 +103,20 @@ class Order(models.TextChoices):
     NONE = "", "No order"
 
 
+# Orders that ask for no verdict: nothing about the judge's answers is counted from them.
+SECOND_PASSES = (Order.WHY.value, Order.TAGS.value)
+
+
 class VerdictQuerySet(models.QuerySet["Verdict"]):
     """Reads of verdicts."""
 
     def answered(self) -> Self:
         """Return the verdicts that hold an answer."""
         return self.filter(state=VerdictState.DONE)
+
+    def of_labels(self) -> Self:
+        """Return the verdicts that are about a pair's label, whatever their state: no reasons and no tags."""
+        return self.exclude(order__in=SECOND_PASSES)
 
 
 class Verdict(models.Model):
@@ -170,7 +178,8 @@ class Verdict(models.Model):
                 condition=~models.Q(state="done")
                 | models.Q(choice__in=Choice.values)
                 | models.Q(order="a", score_a__isnull=False)
-                | models.Q(order="b", score_b__isnull=False),
+                | models.Q(order="b", score_b__isnull=False)
+                | models.Q(order="tag"),
                 name="verdict_done_has_an_answer",
             ),
             models.CheckConstraint(

@@ -7,7 +7,7 @@ from django.db.models import Count
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
 from judges.commanding import budget_of, finishing_on_interrupt, progress_of_run, require_progress, version_of
-from judges.models import JudgeRun, JudgeVersion, VerdictState
+from judges.models import JudgeRun, JudgeVersion, RunPurpose, VerdictState
 from judges.running import RunReport, report_on, resume, retry_failed, start_run, unfinished_run, work_off
 
 # Of the reasons why questions failed, the most frequent.
@@ -47,7 +47,7 @@ class Command(ProjectCommand):
 
     def _run(self, version: JudgeVersion, options: Mapping[str, Any]) -> JudgeRun:
         budget, send = budget_of(options["budget_usd"]), not options["wait"]
-        last = version.runs.first()
+        last = version.runs.exclude(purpose=RunPurpose.TAG).first()
         if options["retry_failed"] and last:
             self.stdout.write(f"{retry_failed(last, send=send)} failed questions go back into the last run.")
             last.refresh_from_db()
