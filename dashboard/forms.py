@@ -10,15 +10,18 @@ from annotation.errors import TiebreakError
 from annotation.models import Project, Role
 from annotation.reading import FORMATS
 from exports.settings import TIE_RULES
-from judges.models import JudgeVersion
-from routing.planning import Budget
+from judges.models import JudgeKind, JudgeVersion
+from routing.budgeting import Budget, check_audit_share
+from routing.models import BudgetKind
+from routing.options import ADAPTIVE, FIXED, PlanOptions
 
 FORMAT_NAMES = {"auto": "Find out from the file", "jsonl": "JSON Lines", "json": "JSON array", "parquet": "Parquet"}
 TIE_NAMES = {"drop": "Leave ties out, with a count", "both": "Write a tie twice, once each way"}
 BUDGET_KINDS = [
-    ("share", "% of the pairs"),
-    ("money", "US dollars"),
-    ("target", "% agreement"),
+    (BudgetKind.SHARE.value, "% of the pairs"),
+    (BudgetKind.COUNT.value, "pairs"),
+    (BudgetKind.MONEY.value, "US dollars"),
+    (BudgetKind.TARGET.value, "% agreement"),
 ]
 
 
@@ -119,16 +122,21 @@ class ImportForm(forms.Form):
 
 
 def _budget(kind: str, value: Decimal) -> Budget:
-    if kind == "share":
+    if kind == BudgetKind.SHARE:
         return Budget.parse(f"{value}%")
-    return Budget.money(value) if kind == "money" else Budget.target(value / 100)
+    if kind == BudgetKind.COUNT:
+        return Budget.of_pairs(value)
+    return Budget.money(value) if kind == BudgetKind.MONEY else Budget.target(value / 100)
 
 
 class PlanForm(forms.Form):
-    """A plan to draw."""
+    """A plan to draw: the budget, and below it what has a sensible default."""
 
     kind = forms.ChoiceField(label="Plan by", choices=BUDGET_KINDS, initial="share")
     value = forms.DecimalField(label="How much", min_value=Decimal(0), max_digits=12, decimal_places=4, initial=25)
+    judge = forms.ChoiceField(
+        label="Judge", required=False, help_text="Whose labels stand where nobody is asked. Best by default."
+    )
     audit_percent = forms.DecimalField(
         label="Audit slice, % of all pairs",
         min_value=Decimal(0),
@@ -136,10 +144,48 @@ class PlanForm(forms.Form):
         max_digits=5,
         decimal_places=2,
         initial=5,
-        help_text="Drawn at random, inside the budget: the only unbiased measure of the AI labels.",
+        help_text="Drawn at random, inside the budget: the only unbiased measure of the AI labels. 2 or more.",
     )
-    judge = forms.ChoiceField(
-        label="Judge", required=False, help_text="Whose labels stand where nobody is asked. Best by default."
+    votes = forms.ChoiceField(
+        label="Answers a pair",
+        required=False,
+        help_text="Two people who agree settle a pair; a third is asked only where they differ.",
+    )
+    expert_on_split = forms.BooleanField(
+        label="Where they differ, ask an expert", required=False, help_text="Only with two answers first."
+    )
+    pay_per_hour_usd = usd_field("Pay for an hour", "US dollars, if people are paid by time.")
+    worth_usd = usd_field("A corrected label is worth", "US dollars: tells you where to stop. Empty: not said.")
+    group_cap = forms.IntegerField(
+        label="Most pairs of a prompt group",
+        required=False,
+        min_value=0,
+        max_value=100_000,
+        help_text="While other pairs are left. Empty: no limit.",
+    )
+    balance_by = forms.ChoiceField(
+        label="Keep the mix of",
+        choices=[("", "Nothing"), ("category", "Categories"), ("language", "Languages")],
+        required=False,
+        help_text="As in all pairs.",
+    )
+    spread = forms.BooleanField(
+        label="Spread over topics", required=False, help_text="Takes pairs from clusters of similar prompts in turn."
+    )
+    second_judge = forms.ChoiceField(
+        label="Second judge",
+        required=False,
+        help_text="Asked about the pairs next in doubt. Where the two differ, no label stands.",
+    )
+    second_budget_usd = usd_field("Its budget", "US dollars. Empty: as many pairs as the router gives to people.")
+    guarantee_percent = forms.DecimalField(
+        label="Guarantee: at most so many % wrong",
+        required=False,
+        min_value=Decimal(0),
+        max_value=Decimal(99),
+        max_digits=5,
+        decimal_places=2,
+        help_text="AI labels count only as far as the audit proves, with 90 % confidence. Empty: all count.",
     )
     seed = forms.IntegerField(
         label="Seed", min_value=0, max_value=2**31 - 1, help_text="The same data and seed draw the same plan."
@@ -148,21 +194,69 @@ class PlanForm(forms.Form):
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["seed"].initial = project.seed
+        pay = self.fields["pay_per_hour_usd"]
+        pay.help_text = f"US dollars, if people are paid by time. Empty: ${project.pay_per_answer_usd:.2f} an answer."
+        votes = self.fields["votes"]
+        assert isinstance(votes, forms.ChoiceField)  # noqa: S101  (declared above)
+        votes.choices = [(FIXED, f"Always {project.votes_wanted}"), (ADAPTIVE, "Two, more where they differ")]
         versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
-        names = [str(version) for version in versions.order_by("judge__name", "number")]
-        judge = self.fields["judge"]
-        assert isinstance(judge, forms.ChoiceField)  # noqa: S101  (declared above)
-        judge.choices = [("", "The best that may label alone"), *((name, name) for name in names)]
+        versions = versions.order_by("judge__name", "number")
+        names = [(str(version), str(version)) for version in versions]
+        askable = [(str(it), str(it)) for it in versions if it.judge.kind != JudgeKind.RECORDED]
+        for field, choices in (
+            ("judge", [("", "The best that may label alone"), *names]),
+            ("second_judge", [("", "None"), *askable]),
+        ):
+            chooser = self.fields[field]
+            assert isinstance(chooser, forms.ChoiceField)  # noqa: S101  (declared above)
+            chooser.choices = choices
 
     def clean(self) -> dict[str, Any]:
-        """Turn kind and value into a `Budget`."""
+        """Turn kind and value into a `Budget`, and the rest into `PlanOptions`."""
         values = super().clean() or self.cleaned_data
         if "value" in values and "kind" in values:
             try:
                 values["budget"] = _budget(values["kind"], values["value"])
             except TiebreakError as error:
                 self.add_error("value", str(error))
+        if "audit_percent" in values:
+            try:
+                check_audit_share(float(values["audit_percent"] / 100))
+            except TiebreakError as error:
+                self.add_error("audit_percent", str(error))
+        if not self.errors:
+            try:
+                values["options"] = self._options(values).checked()
+            except TiebreakError as error:
+                self.add_error(_field_named(str(error)), str(error))
         return values
+
+    @property
+    def more_is_open(self) -> bool:
+        """Say whether a field below the budget has an error, so that it must be in sight."""
+        return self.is_bound and any(name not in ("kind", "value") for name in self.errors)
+
+    @staticmethod
+    def _options(values: dict[str, Any]) -> PlanOptions:
+        alpha = values["guarantee_percent"]
+        return PlanOptions(
+            votes=values["votes"] or FIXED,
+            expert_on_split=values["expert_on_split"],
+            group_cap=values["group_cap"] or 0,
+            spread=values["spread"],
+            balance_by=values["balance_by"],
+            second_judge=values["second_judge"],
+            second_budget_usd=values["second_budget_usd"],
+            pay_per_hour_usd=values["pay_per_hour_usd"],
+            worth_usd=values["worth_usd"],
+            guarantee_alpha=None if alpha is None else float(alpha / 100),
+        )
+
+
+def _field_named(error: str) -> str:
+    """Return the field of the option that an error of `PlanOptions` is about."""
+    named = next((name for name in PlanOptions._fields if f"option {name} " in error), "votes")
+    return "guarantee_percent" if named.startswith("guarantee") else named
 
 
 class MemberForm(forms.Form):

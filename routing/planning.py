@@ -1,74 +1,51 @@
 """A plan: which pairs people answer under a budget, which keep the judge's label, and why."""
 
 import math
-import re
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 import pandas as pd
 from django.db import transaction
-from django.db.models import Count, Sum
-from django.utils import timezone
 
-from annotation.assigning import Opening, open_tasks
-from annotation.models import Origin, Preference, Project, Task, Tier, User
+from annotation.aggregating import vote_frame
+from annotation.models import Pair, Project, User
 from judges.flagging import flagged_pairs
-from routing.drawing import Draw, draw_pairs, mix_priorities
+from judges.writing import insert_rows
+from routing import stating
+from routing.arranging import Ranking, balance_over, cap_groups, cluster_texts, keep_first, rank_by_gain, spread_over
+from routing.budgeting import (
+    Asked,
+    Budget,
+    audit_rule,
+    check_audit_share,
+    pairs_in_budget,
+    pairs_with_people,
+    promised_usd,
+    words_of_votes,
+)
+from routing.costing import MICROS_PER_USD, Costs, cost_pairs, usd
+from routing.drawing import Draw, draw_pairs
 from routing.errors import RoutingError
-from routing.estimating import judge_accuracy
 from routing.labelling import Labelled, label_pairs, signals_known
-from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
+from routing.measuring import joined
+from routing.models import BudgetKind, Plan, PlanSignals, PlanState, Route, RouteSource
+from routing.options import PlanOptions
 from routing.predictor import Comparison, Predictor, cold_predictor, fit_predictor, shortage
-from routing.resolving import resolve_labels
+from routing.reasoning import AUDITED, FLAGGED, SPLIT, pack_signals
+from routing.resolving import split_pairs
 from routing.scoring import Bools, Floats
+from routing.seconding import Second, choose_second
 from routing.signals import Judged, read_judged
 from routing.trusting import JudgeChoice, choose_judge, full_name
 
-ROWS_PER_INSERT = 2000
-# Pay has four decimals, so a price does, whether the project was just made or read.
-CENTS = Decimal("0.0001")
+__all__ = ["Budget", "Drawn", "Scores", "draw_plan", "new_plan", "score_pairs", "store_plan", "work_out"]
+
+PLAIN = PlanOptions()
+ROWS_PER_INSERT = 5000
 # The P(wrong) that ranks just below that of a pair whose judge's label is withheld.
 MOST_DOUBT = 1.0 - 1e-9
-
-
-class Budget(NamedTuple):
-    """What a plan may spend: a share of the project's pairs (0 to 1), US dollars, or what an agreement needs."""
-
-    kind: BudgetKind
-    value: Decimal
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a share: "25%" or "0.25". Raises `RoutingError` for anything else."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", text)
-        share = Decimal(match[1]) / (100 if match[2] else 1) if match else Decimal(-1)
-        if not 0 < share <= 1:
-            raise RoutingError(f"A budget is a share of the pairs, such as 25% or 0.25, not {text!r}.")
-        return cls(BudgetKind.SHARE, share)
-
-    @classmethod
-    def money(cls, usd: Decimal | str | float) -> Self:
-        """Return a budget in US dollars. Raises `RoutingError` unless it is a positive number."""
-        try:
-            value = Decimal(str(usd))
-        except InvalidOperation:
-            value = Decimal(-1)
-        if not value.is_finite() or value <= 0:
-            raise RoutingError(f"A budget in US dollars is a number above 0, such as 50 or 12.5, not {usd!r}.")
-        return cls(BudgetKind.MONEY, value)
-
-    @classmethod
-    def target(cls, agreement: Decimal | str | float) -> Self:
-        """Return the budget that an agreement of labels with people needs. Raises `RoutingError` outside 0 to 1."""
-        try:
-            value = Decimal(str(agreement))
-        except InvalidOperation:
-            value = Decimal(-1)
-        if not value.is_finite() or not 0 < value <= 1:
-            raise RoutingError(f"A target agreement is a share above 0, such as 0.9, not {agreement!r}.")
-        return cls(BudgetKind.TARGET, value)
 
 
 class Scores(NamedTuple):
@@ -81,6 +58,30 @@ class Scores(NamedTuple):
     comparison: list[Comparison]
 
 
+class Drawn(NamedTuple):
+    """All that a plan was worked out from and what came of it; arrays are of the open pairs where not said otherwise.
+
+    `open_rows` marks those among all pairs. No judge's label may stand on those `withheld`: `flagged` ones, and those
+    on which the judge and a second one differ. `gain` is the expected number of corrected labels a US dollar, NaN where
+    the judge has no label.
+    """
+
+    chosen: JudgeChoice
+    judged: Judged
+    labelled: Labelled
+    scores: Scores
+    open_rows: Bools
+    withheld: Bools
+    flagged: Bools
+    gain: Floats
+    ranking: Ranking
+    clusters: int
+    costs: Costs
+    asked: Asked
+    draw: Draw
+    second: Second | None
+
+
 def draw_plan(
     project: Project,
     *,
@@ -89,54 +90,134 @@ def draw_plan(
     audit_share: float = 0.05,
     seed: int = 0,
     created_by: User | None = None,
+    options: PlanOptions = PLAIN,
+    replaces: Plan | None = None,
 ) -> Plan:
     """Draw a plan and store it as a draft with its routes; nothing is opened to people.
 
     Pairs that have a task, or as many answers given here as the project wants, are done and get no route: recorded
     answers teach the predictor but are nobody's work here. Of the other pairs an audit slice (`audit_share` of all
     pairs, inside the budget) is drawn at random, then the pairs with a response that is flagged as speaking to the
-    judge, whose labels no judge may give, then those with the highest P(wrong) per dollar. The plan never
-    costs more than its budget or what is left of the project's budget for people. The same data and seed draw the same
-    plan. Raises `RoutingError`: no judge, nothing to ask, a budget too small, too few labels to aim at an agreement.
+    judge, whose labels no judge may give, then those with the highest P(wrong) per dollar, in the order that `options`
+    ask for. The plan never costs more than its budget or what is left of the project's budget for people, whatever is
+    drawn. The same data, options and seed draw the same plan. A plan that `replaces` another may take back tasks that
+    nobody holds or has answered. Raises `RoutingError`: no judge, nothing to ask, a budget or an audit slice too small,
+    too few labels to aim at an agreement.
     """
-    if not 0 <= audit_share <= 1:
-        raise RoutingError(f"The audit slice is a share of the pairs between 0 and 1, not {audit_share}.")
-    chosen = choose_judge(project, judge)
+    plan = new_plan(
+        project,
+        budget=budget,
+        judge=judge,
+        audit_share=audit_share,
+        seed=seed,
+        created_by=created_by,
+        options=options,
+        replaces=replaces,
+    )
+    drawn = work_out(plan)
+    with transaction.atomic():
+        store_plan(plan, drawn)
+    return plan
+
+
+def new_plan(
+    project: Project,
+    *,
+    budget: Budget,
+    judge: str | None = None,
+    audit_share: float = 0.05,
+    seed: int = 0,
+    created_by: User | None = None,
+    options: PlanOptions = PLAIN,
+    replaces: Plan | None = None,
+) -> Plan:
+    """Return a plan that is not drawn yet, in state drawing and not saved. Raises `RoutingError` for what it cannot be.
+
+    Until it is drawn, `judge_name` is the name that was asked for.
+    """
+    if replaces is None:
+        check_audit_share(audit_share)
+    return Plan(
+        project=project,
+        state=PlanState.DRAWING,
+        budget_kind=budget.kind,
+        budget_value=budget.value,
+        audit_share=audit_share,
+        seed=seed,
+        options=options.checked().to_json(),
+        judge_name=judge or "",
+        replaces=replaces,
+        round=replaces.round + 1 if replaces is not None else 1,
+        created_by=created_by,
+    )
+
+
+def work_out(plan: Plan) -> Drawn:
+    """Return what a plan will be, from the project's data of this moment; nothing is written but kept signals."""
+    project, options = plan.project, PlanOptions.from_json(plan.options)
+    chosen = choose_judge(project, plan.judge_name or None)
     judged = read_judged(project, [chosen.version])
-    open_rows = ~judged.groups.index.isin(_done(project))
+    open_rows = ~np.asarray(judged.groups.index.isin(list(pairs_with_people(project, plan.replaces))), dtype=bool)
     if not open_rows.any():
         raise RoutingError(
             f"Every pair of {project} is already with people: there is nothing to plan. Import more pairs."
         )
     labelled = label_pairs(project, judged)
-    scores = score_pairs(judged, labelled, seed)
-    price = (project.votes_wanted * project.pay_per_answer_usd).quantize(CENTS)
-    asked, limited_by = _pairs_in_budget(project, budget, scores, open_rows, price, audit_share)
-    audited = min(math.floor(audit_share * len(open_rows)), asked)
-    flagged = _flagged(project, judged, open_rows)
-    # Nothing is certain to be wrong but a label that will be withheld.
-    gain = np.where(flagged, 1.0, np.minimum(scores.p_wrong[open_rows], MOST_DOUBT))
-    gain = gain / float(price) if price else gain
-    draw = draw_pairs(gain, asked=asked, audited=audited, rng=np.random.default_rng(seed))
-    plan = Plan(
-        project=project,
-        budget_kind=budget.kind,
-        budget_value=budget.value,
-        audit_share=audit_share,
-        seed=seed,
-        judge_name=full_name(chosen.version) if chosen.labels else "",
-        predictor_kind=scores.predictor.kind,
-        predictor=scores.predictor.to_json(),
-        created_by=created_by,
-        figures={
-            **_figures(scores, labelled, draw, open_rows, flagged, price),
-            "judge": _judge_figures(chosen, judged),
-            "budget": {"pairs": asked, "limited_by": limited_by},
-            "judge_accuracy": _accuracy_so_far(project, chosen),
-        },
+    scores = score_pairs(judged, labelled, plan.seed)
+    costs = _costs(project, options, judged, open_rows)
+    ids = judged.groups.index[open_rows]
+    flagged = np.asarray(ids.isin([str(pair_id) for pair_id in flagged_pairs(project)]), dtype=bool)
+    split = np.asarray(ids.isin(list(split_pairs(project))), dtype=bool)
+    withheld = flagged | split
+    # Nothing is certain to be wrong but a label that is withheld.
+    doubt = np.where(withheld, 1.0, np.minimum(scores.p_wrong[open_rows], MOST_DOUBT))
+    gain = doubt * MICROS_PER_USD / costs.expected if costs.expected.all() else doubt
+    ranking, clusters = _arrange(plan, options, judged, open_rows, gain, withheld)
+    audit_of = audit_rule(plan.audit_share, len(open_rows), plan.replaces)
+    asked = pairs_in_budget(
+        project,
+        Budget(BudgetKind(plan.budget_kind), plan.budget_value),
+        costs=costs,
+        pairs=len(open_rows),
+        ranking=ranking,
+        audit_of=audit_of,
+        promised=promised_usd(project, plan.replaces),
+        for_target=lambda: _pairs_for_target(float(plan.budget_value), scores, open_rows, withheld, ranking, audit_of),
     )
-    _store(plan, judged, scores, draw, open_rows, flagged, gain, price)
-    return plan
+    place = np.full(len(gain), np.nan)
+    place[ranking] = -np.arange(len(ranking), dtype=float)
+    draw = draw_pairs(place, asked=asked.pairs, audited=asked.audited, rng=np.random.default_rng(plan.seed))
+    second = _second(plan, options, chosen, ids, ranking, draw, withheld)
+    return Drawn(
+        chosen,
+        judged,
+        labelled,
+        scores,
+        open_rows,
+        withheld,
+        flagged,
+        gain,
+        ranking,
+        clusters,
+        costs,
+        asked,
+        draw,
+        second,
+    )
+
+
+def store_plan(plan: Plan, drawn: Drawn) -> None:
+    """Write a plan that was worked out, as a draft with its routes and signals. Caller holds a transaction."""
+    plan.state = PlanState.DRAFT
+    plan.judge_name = full_name(drawn.chosen.version) if drawn.chosen.labels else ""
+    plan.predictor_kind = drawn.scores.predictor.kind
+    plan.predictor = drawn.scores.predictor.to_json()
+    plan.figures = stating.state_figures(plan, drawn)
+    plan.save()
+    PlanSignals.objects.create(plan=plan, data=pack_signals(drawn.scores.signals))
+    routes = _routes(plan, drawn)
+    for start in range(0, len(routes), ROWS_PER_INSERT):
+        insert_rows(routes[start : start + ROWS_PER_INSERT])
 
 
 def score_pairs(judged: Judged, labelled: Labelled, seed: int) -> Scores:
@@ -155,206 +236,115 @@ def score_pairs(judged: Judged, labelled: Labelled, seed: int) -> Scores:
         p_wrong[has_label] = predictor.predict(signals.loc[has_label])
         return Scores(predictor, p_wrong, signals, reason, [])
     signals = judged.signals[known.columns]
-    fitted = fit_predictor(known, labelled.wrong, groups, weights=labelled.weights, seed=seed)
+    fitted = fit_predictor(known, labelled.wrong, groups, weights=labelled.weights, kinds=labelled.kinds, seed=seed)
     p_wrong[has_label] = fitted.predictor.predict(signals.loc[has_label])
     p_wrong[labelled.rows] = fitted.out_of_fold
     return Scores(fitted.predictor, p_wrong, signals, "", fitted.comparison)
 
 
-def apply_plan(plan: Plan) -> int:
-    """Open a plan's pairs to people and return how many tasks that opened; then resolve the project's labels.
+def _costs(project: Project, options: PlanOptions, judged: Judged, open_rows: Bools) -> Costs:
+    """Return what people's answers on the open pairs cost."""
+    measures = judged.measures
+    words = (measures["words_a"] + measures["words_b"] + measures["prompt_words"]).astype(float)
+    votes = words_of_votes(vote_frame(project), words)
+    return cost_pairs(project, options, np.asarray(words, dtype=np.float64)[open_rows], votes)
 
-    A plan is applied once, by conditional update in the transaction that opens the tasks; called again it opens
-    nothing and only resolves.
+
+def _arrange(
+    plan: Plan, options: PlanOptions, judged: Judged, open_rows: Bools, gain: Floats, withheld: Bools
+) -> tuple[Ranking, int]:
+    """Return the open pairs in the order in which the router takes them, and how many clusters it spreads over.
+
+    The cap comes last: it holds whatever the rest asks for.
     """
-    opened = 0
-    with transaction.atomic():
-        now = timezone.now()
-        claimed = Plan.objects.filter(pk=plan.pk, state=PlanState.DRAFT).update(state=PlanState.APPLIED, applied_at=now)
-        if claimed:
-            opened = open_tasks(plan.project, _openings(plan), votes_wanted=plan.project.votes_wanted, tier=Tier.CROWD)
-    plan.refresh_from_db()
-    resolve_labels(plan.project)
-    return opened
+    ranking, clusters = rank_by_gain(gain, withheld, plan.seed), 0
+    if options.spread:
+        found = cluster_texts(_prompts(plan.project, judged.groups.index[open_rows]), plan.seed)
+        clusters = len(set(found.tolist()))
+        ranking = spread_over(ranking, found)
+    if options.balance_by:
+        values = judged.measures[options.balance_by].to_numpy(dtype=object)[open_rows]
+        ranking = balance_over(ranking, np.array([str(value) for value in values], dtype=object))
+    if options.group_cap:
+        ranking = cap_groups(ranking, judged.groups.to_numpy(dtype=object)[open_rows], options.group_cap)
+    return keep_first(ranking, withheld), clusters
 
 
-def _flagged(project: Project, judged: Judged, open_rows: Bools) -> Bools:
-    """Return which of the open pairs have a response that is flagged as speaking to the judge."""
-    suspect = {str(pair_id) for pair_id in flagged_pairs(project)}
-    return np.asarray(judged.groups.index[open_rows].isin(suspect), dtype=bool)
+def _prompts(project: Project, pair_ids: pd.Index) -> list[str]:
+    """Return the text of each pair's prompt. One query."""
+    rows = Pair.objects.in_project(project).values_list("id", "prompt__messages")
+    texts = {str(pair_id): joined(messages) for pair_id, messages in rows.iterator()}
+    return [texts[pair_id] for pair_id in pair_ids]
 
 
-def _done(project: Project) -> list[str]:
-    """Return the pairs that people have, or have had: with a task, or answered here often enough."""
-    with_task = Task.objects.filter(project=project).values_list("pair_id", flat=True)
-    answered = (
-        Preference.objects.counted()
-        .of_people()
-        .filter(pair__project=project, rater__origin__in=[Origin.LIVE, Origin.SIMULATED])
-        .values("pair_id")
-        .annotate(answers=Count("id"))
-        .filter(answers__gte=project.votes_wanted)
-        .values_list("pair_id", flat=True)
-    )
-    return [str(pair_id) for pair_id in {*with_task, *answered}]
-
-
-def _pairs_in_budget(
-    project: Project, budget: Budget, scores: Scores, open_rows: Bools, price: Decimal, audit_share: float
-) -> tuple[int, str]:
-    """Return how many pairs the budget pays for, and what set the limit."""
-    n, n_open = len(open_rows), int(open_rows.sum())
-    if budget.kind == BudgetKind.SHARE:
-        asked = math.floor(budget.value * n)
-    elif budget.kind == BudgetKind.MONEY:
-        if price == 0:
-            raise RoutingError(f"{project} pays 0 an answer, so money sets no limit. Set the pay, or plan by a share.")
-        asked = math.floor(budget.value / price)
-    else:
-        asked = _pairs_for_target(float(budget.value), scores, open_rows) + math.floor(audit_share * n)
-    limits = {"the budget": asked, "the pairs there are": n_open}
-    if project.people_budget_usd is not None and price:
-        limits["the project's budget for people"] = max(0, math.floor(_people_usd_left(project) / price))
-    limited_by = min(limits, key=lambda name: limits[name])
-    if limits[limited_by] < 1:
-        raise RoutingError(
-            f"The plan can ask about no pair: {limited_by} does not pay for one. A pair costs {price:.2f} USD "
-            f"({project.votes_wanted} answers of {project.pay_per_answer_usd:.2f}); {n} pairs are in {project}."
-        )
-    return limits[limited_by], limited_by
-
-
-def _people_usd_left(project: Project) -> Decimal:
-    promised = Task.objects.filter(project=project).aggregate(votes=Sum("votes_wanted"))["votes"] or 0
-    return (project.people_budget_usd or Decimal(0)) - promised * project.pay_per_answer_usd
-
-
-def _pairs_for_target(target: float, scores: Scores, open_rows: Bools) -> int:
-    """Return how many of the most doubtful pairs people must answer for this expected agreement."""
+def _pairs_for_target(
+    target: float,
+    scores: Scores,
+    open_rows: Bools,
+    withheld: Bools,
+    ranking: Ranking,
+    audit_of: Callable[[int], int],
+) -> int:
+    """Return how many pairs people must answer for this expected agreement: the router's, and the audit slice."""
     if scores.shortage:
         raise RoutingError(
             f"A target agreement needs a calibrated P(wrong): {scores.shortage}. "
             "Plan by a share first; its answers make the labels."
         )
-    wrong = np.sort(np.nan_to_num(scores.p_wrong[open_rows]))[::-1]
-    judged = int((~np.isnan(scores.p_wrong) | ~open_rows).sum())
-    left = np.append(wrong.sum(), wrong.sum() - np.cumsum(wrong))
-    return int(np.argmax(left <= (1 - target) * judged + 1e-9))
+    counted = ~np.isnan(scores.p_wrong[open_rows]) & ~withheld
+    wrong = np.where(counted, np.nan_to_num(scores.p_wrong[open_rows]), 0.0)
+    labelled = int((~open_rows).sum()) + int(counted.sum())
+    left = wrong.sum() - np.concatenate([[0.0], np.cumsum(wrong[ranking])])
+    chosen = int(np.argmax(left <= (1 - target) * labelled + 1e-9))
+    return chosen + audit_of(len(wrong))
 
 
-def _figures(
-    scores: Scores, labelled: Labelled, draw: Draw, open_rows: Bools, flagged: Bools, price: Decimal
-) -> dict[str, Any]:
-    asked = draw.audit | draw.people
-    unlabelled = np.isnan(scores.p_wrong[open_rows]) | flagged
-    return {
-        "pairs": len(open_rows),
-        "already_with_people": int((~open_rows).sum()),
-        "counts": {
-            "people": int(draw.people.sum()),
-            "audit": int(draw.audit.sum()),
-            "ai": int((~asked & ~unlabelled).sum()),
-            "without_judge_label": int((~asked & unlabelled).sum()),
-            "flagged": int(flagged.sum()),
-        },
-        "cost_per_pair_usd": str(price),
-        "cost_usd": str(price * int(asked.sum())),
-        "agreement": _expected_agreement(scores, asked, open_rows, flagged),
-        "predictor": {
-            "kind": scores.predictor.kind,
-            "calibrated": scores.predictor.calibrated,
-            "note": scores.shortage,
-            "labels": int(labelled.rows.sum()),
-            "wrong": int(labelled.wrong.sum()),
-            "contested": labelled.contested,
-            "comparison": [candidate._asdict() for candidate in scores.comparison],
-        },
-    }
-
-
-def _expected_agreement(scores: Scores, asked: Bools, open_rows: Bools, flagged: Bools) -> dict[str, Any]:
-    """Return the expected share of labels equal to people's consensus, before and after the plan.
-
-    Over pairs on which a judge's label may stand; a pair that people answer counts as right. Without a calibrated
-    predictor there is only a note.
-    """
-    if scores.shortage:
-        return {"note": scores.shortage}
-    wrong_before = np.where(open_rows, scores.p_wrong, 0.0)
-    wrong_after = wrong_before.copy()
-    wrong_after[np.flatnonzero(open_rows)[asked]] = 0.0
-    known = ~np.isnan(wrong_before)
-    known[np.flatnonzero(open_rows)[flagged]] = False
-    return {"before": float(1 - wrong_before[known].mean()), "after": float(1 - wrong_after[known].mean())}
-
-
-def _judge_figures(chosen: JudgeChoice, judged: Judged) -> dict[str, Any]:
-    return {
-        "version_id": str(chosen.version.pk),
-        "name": full_name(chosen.version),
-        "version": chosen.version.number,
-        "trusted": chosen.trusted,
-        "reasons": chosen.reasons,
-        "labels": chosen.labels,
-        "notes": chosen.notes,
-        "labelled_pairs": int((judged.choice != "").sum()),
-    }
-
-
-def _accuracy_so_far(project: Project, chosen: JudgeChoice) -> dict[str, Any]:
-    """Return the unbiased accuracy of this judge version from the last plan applied with it."""
-    applied = Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at")
-    for plan in applied:
-        if plan.figures["judge"]["version_id"] == str(chosen.version.pk):
-            return judge_accuracy(plan)
-    return {"note": "no plan with an audit slice was applied yet"}
-
-
-def _store(
+def _second(
     plan: Plan,
-    judged: Judged,
-    scores: Scores,
+    options: PlanOptions,
+    chosen: JudgeChoice,
+    ids: pd.Index,
+    ranking: Ranking,
     draw: Draw,
-    open_rows: Bools,
-    flagged: Bools,
-    gain: Floats,
-    price: Decimal,
-) -> None:
-    ids = judged.groups.index[open_rows]
-    reasons = scores.predictor.explain(scores.signals.loc[open_rows], judged.versions[0].judge.name)
-    p_wrong = scores.p_wrong[open_rows]
+    withheld: Bools,
+) -> Second | None:
+    if not options.second_judge:
+        return None
+    left = ranking[~(draw.audit | draw.people | withheld)[ranking]]
+    candidates = [UUID(ids[row]) for row in left]
+    return choose_second(plan.project, options, chosen.version, candidates, without_budget=int(draw.people.sum()))
+
+
+def _routes(plan: Plan, drawn: Drawn) -> list[Route]:
+    """Return the routes of the open pairs. The predictor's reasons are worked out when asked (`routing.reasoning`)."""
+    ids = [UUID(pair_id) for pair_id in drawn.judged.groups.index[drawn.open_rows]]
+    p_wrong, draw, costs = drawn.scores.p_wrong[drawn.open_rows], drawn.draw, drawn.costs
+    second = set(drawn.second.pair_ids) if drawn.second else set()
+    judge = drawn.judged.versions[0].judge.name
     routes = []
     for row, pair_id in enumerate(ids):
-        known = not math.isnan(p_wrong[row])
-        asked = draw.audit[row] or draw.people[row]
-        source = RouteSource.AUDIT if draw.audit[row] else RouteSource.PEOPLE if draw.people[row] else RouteSource.AI
-        why = reasons[row] if known else [f"{judged.versions[0].judge.name} has no label for it"]
-        if flagged[row]:
-            why = ["a response is flagged as speaking to the judge, so no judge may label it alone", *why]
+        known, asked = not math.isnan(p_wrong[row]), bool(draw.audit[row] or draw.people[row])
+        why = [] if known else [f"{judge} has no label for it"]
+        if drawn.withheld[row]:
+            why = [FLAGGED if drawn.flagged[row] else SPLIT, *why]
+        if draw.audit[row]:
+            source, why = RouteSource.AUDIT, [AUDITED, *why]
+        elif draw.people[row]:
+            source = RouteSource.PEOPLE
+        else:
+            source = RouteSource.SECOND if pair_id in second else RouteSource.AI
         routes.append(
             Route(
                 plan=plan,
-                pair_id=UUID(pair_id),
+                pair_id=pair_id,
                 source=source,
                 p_wrong=float(p_wrong[row]) if known else None,
-                expected_gain=None if np.isnan(gain[row]) else float(gain[row]),
-                cost_usd=price if asked else Decimal(0),
+                expected_gain=None if math.isnan(drawn.gain[row]) else float(drawn.gain[row]),
+                cost_usd=usd(costs.most[row] if asked else 0),
+                expected_usd=usd(costs.expected[row]),
+                expected_seconds=float(costs.seconds[row]),
                 selection_prob=float(draw.selection_prob[row]),
-                why=["drawn at random for the audit slice", *why] if source == RouteSource.AUDIT else why,
+                why=why,
             )
         )
-    with transaction.atomic():
-        plan.save()
-        Route.objects.bulk_create(routes, batch_size=ROWS_PER_INSERT)
-
-
-def _openings(plan: Plan) -> list[Opening]:
-    """Return the plan's pairs with their priorities, drawn again from the plan's seed."""
-    routes = list(
-        plan.routes.exclude(source=RouteSource.AI).order_by("pair_id").values_list("pair_id", "source", "expected_gain")
-    )
-    audit = np.array([source == RouteSource.AUDIT for _, source, _ in routes], dtype=bool)
-    gain = np.array([value if value is not None else np.nan for *_, value in routes], dtype=float)
-    draw = Draw(audit, ~audit, np.ones(len(routes)))
-    priorities = mix_priorities(gain, draw, np.random.default_rng([plan.seed, len(routes)]))
-    return [Opening(route[0], float(priority)) for route, priority in zip(routes, priorities, strict=True)]
+    return routes
