@@ -1,13 +1,15 @@
 """Who answers which pair: leases on slots, taken and given back so that no pair gets more answers than wanted.
 
 A task has `votes_wanted` slots. Every change of a slot happens in one short transaction that holds the task's row, so
-`taken` is always the number of slots held or answered; the database checks `taken <= votes_wanted` on top. Rows are
+`taken` is always the number of slots held or answered; the database checks `taken <= votes_wanted` on top. A task whose
+answers differ gets one slot more, up to its `most_votes`, in the transaction of the answer that shows it. Rows are
 locked in one order, rater, task, assignment, which leaves no room for a deadlock. SQLite has no row locks: there each
 transaction begins IMMEDIATE, so that writers wait in line, and Django leaves `FOR UPDATE` out.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -29,6 +31,7 @@ from annotation.errors import (
 from annotation.models import (
     Assignment,
     AssignmentState,
+    Choice,
     Membership,
     Pair,
     Preference,
@@ -43,7 +46,7 @@ from annotation.models import (
     Tier,
     User,
 )
-from annotation.opening import Opening, open_tasks
+from annotation.opening import Opening, close_untouched, open_tasks
 from annotation.publishing import publish
 
 __all__ = [
@@ -52,7 +55,9 @@ __all__ = [
     "Opening",
     "Progress",
     "Waiting",
+    "close_untouched",
     "expire_leases",
+    "is_settled",
     "next_assignment",
     "open_tasks",
     "progress_of",
@@ -65,6 +70,8 @@ __all__ = [
 ]
 
 ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
+# Two people who agree settle a pair; one alone never does.
+AGREEING = 2
 
 
 class Waiting(StrEnum):
@@ -312,10 +319,41 @@ def _stored(task: Task, assignment: Assignment, answer: Answer, *, is_extra: boo
     )
 
 
+def is_settled(choices: Collection[str]) -> bool:
+    """Say whether answers agree enough for a task to want no more: more than half of those that decide, two at least.
+
+    "Cannot judge" decides nothing.
+    """
+    deciding = Counter(choice for choice in choices if choice != Choice.UNSURE)
+    most = max(deciding.values(), default=0)
+    return most >= AGREEING and 2 * most > deciding.total()
+
+
 def _count_answer(task: Task) -> None:
-    complete = task.state == TaskState.OPEN and task.answered + 1 >= task.votes_wanted
-    state = TaskState.DONE if complete else task.state
-    Task.objects.filter(pk=task.pk).update(answered=F("answered") + 1, state=state)
+    """Count an answer that was just stored; with the last one wanted the task is done, or grows where people differ.
+
+    Caller holds the task's row, so that of two last answers the later one sees both.
+    """
+    counted = {"answered": F("answered") + 1}
+    rows = Task.objects.filter(pk=task.pk)
+    if task.state != TaskState.OPEN or task.answered + 1 < task.votes_wanted:
+        rows.update(**counted)
+    elif not _may_grow(task) or is_settled(_choices_of(task)):
+        rows.update(**counted, state=TaskState.DONE)
+    elif task.expert_on_split:
+        rows.update(**counted, state=TaskState.DONE)
+        open_tasks(task.project, [Opening(task.pair_id, task.priority)], votes_wanted=1, tier=Tier.EXPERT)
+    else:
+        rows.update(**counted, votes_wanted=F("votes_wanted") + 1)
+
+
+def _may_grow(task: Task) -> bool:
+    return task.most_votes is not None and task.votes_wanted < task.most_votes
+
+
+def _choices_of(task: Task) -> list[str]:
+    counted = Assignment.objects.filter(task=task, state=AssignmentState.SUBMITTED)
+    return list(counted.values_list("preference__choice", flat=True))
 
 
 # --- Holding and giving back ----------------------------------------------------------------------------------------

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest
 
-from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState
+from annotation.aggregating import DECIDING
+from annotation.assigning import AGREEING
+from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState, Tier
 
 # Two rounds of the reaper (`expire-leases` in config/celery.py).
 SWEEP = timedelta(seconds=60)
@@ -57,7 +59,7 @@ def _tasks_recounted() -> "QuerySet[Any]":
 
 
 def _overshooting(now: datetime) -> "QuerySet[Any]":
-    return _tasks_recounted().filter(held_now__gt=F("votes_wanted"))
+    return _tasks_recounted().filter(Q(held_now__gt=F("votes_wanted")) | Q(votes_wanted__gt=F("most_votes")))
 
 
 def _miscounted(now: datetime) -> "QuerySet[Any]":
@@ -67,6 +69,27 @@ def _miscounted(now: datetime) -> "QuerySet[Any]":
 def _wrong_state(now: datetime) -> "QuerySet[Any]":
     complete = Q(answered__gte=F("votes_wanted"))
     return Task.objects.filter(Q(state=TaskState.OPEN) & complete | Q(state=TaskState.DONE) & ~complete)
+
+
+def _unsettled(now: datetime) -> "QuerySet[Any]":
+    """Return tasks that ended although their answers differ and one more was allowed, and no expert was asked."""
+    votes = {
+        choice: Count(
+            "assignments",
+            filter=Q(assignments__state=AssignmentState.SUBMITTED, assignments__preference__choice=choice),
+        )
+        for choice in DECIDING
+    }
+    most = Greatest(*(F(choice) for choice in DECIDING))
+    total = sum((F(choice) for choice in DECIDING[1:]), F(DECIDING[0]))
+    ended = Task.objects.filter(state=TaskState.DONE, votes_wanted__lt=F("most_votes")).annotate(**votes)
+    split = ended.annotate(most=most, total=total).filter(Q(most__lt=AGREEING) | Q(total__gte=2 * F("most")))
+    with_expert = Task.objects.filter(pair=OuterRef("pair"), tier=Tier.EXPERT)
+    return split.exclude(Q(expert_on_split=True) & Exists(with_expert))
+
+
+def _closed_in_use(now: datetime) -> "QuerySet[Any]":
+    return Task.objects.filter(state=TaskState.CLOSED).filter(Q(taken__gt=0) | Q(answered__gt=0))
 
 
 def _answered_twice(now: datetime) -> "QuerySet[Any]":
@@ -91,6 +114,8 @@ def _astray(now: datetime) -> "QuerySet[Any]":
 
 PROMISES = (
     _Promise("no_overshoot", "held and answered slots are never more than the votes wanted", _overshooting, "project"),
+    _Promise("splits_grow", "a task that may grow ends agreed, or with its most votes", _unsettled, "project"),
+    _Promise("closed_are_free", "a closed task is held by nobody and has no answer", _closed_in_use, "project"),
     _Promise("one_answer", "a person has at most one current answer on a pair", _answered_twice, "pair__project"),
     _Promise("leases_end", "no lease outlives its time by more than two sweeps", _overdue, "task__project"),
     _Promise("counters", "the counters of a task equal a recount of its assignments", _miscounted, "project"),

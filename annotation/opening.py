@@ -1,4 +1,4 @@
-"""Opening pairs to people."""
+"""Opening pairs to people, and closing those that nobody has touched."""
 
 from collections.abc import Iterable
 from math import isfinite
@@ -6,11 +6,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.errors import AnnotationError
-from annotation.models import Pair, Project, Task, Tier
+from annotation.models import Assignment, AssignmentState, Pair, Project, Task, TaskState, Tier
 
-# Rows a statement: SQLite binds at most 32,766 values, and an opened task has ten.
+# Rows a statement: SQLite binds at most 32,766 values, and an opened task has twelve.
 BATCH = 1000
 
 
@@ -21,18 +22,31 @@ class Opening(NamedTuple):
     priority: float = 0.0
 
 
-def open_tasks(project: Project, openings: Iterable[Opening], *, votes_wanted: int, tier: Tier = Tier.CROWD) -> int:
+def open_tasks(
+    project: Project,
+    openings: Iterable[Opening],
+    *,
+    votes_wanted: int,
+    most_votes: int | None = None,
+    expert_on_split: bool = False,
+    tier: Tier = Tier.CROWD,
+) -> int:
     """Open pairs to people and return how many were not open in this tier before.
 
-    A pair that has a task keeps it, with its leases, answers and votes wanted, and takes the new priority. A pair named
+    With `most_votes` a task whose answers differ wants one more, up to that many (`annotation.assigning`); with
+    `expert_on_split` that one more is an expert's. A pair that has a task keeps it, with its leases, answers and votes
+    wanted, and takes the new priority; one whose task was closed untouched is opened again as asked now. A pair named
     twice takes the last priority. Raises `AnnotationError` for a pair of another project, and then opens nothing.
     """
     if votes_wanted < 1:
         raise AnnotationError(f"{votes_wanted} votes a pair were asked for; at least 1 is needed.")
+    if most_votes is not None and most_votes < votes_wanted:
+        raise AnnotationError(f"A pair may get at most {most_votes} votes, but {votes_wanted} are wanted at first.")
     priorities = {UUID(str(opening.pair_id)): float(opening.priority) for opening in openings}
     odd = [str(pair_id) for pair_id, priority in priorities.items() if not isfinite(priority)]
     if odd:
         raise AnnotationError(f"The priority of {len(odd)} pairs is not a number, the first is pair {odd[0]}.")
+    votes = {"votes_wanted": votes_wanted, "most_votes": most_votes, "expert_on_split": expert_on_split}
     # By id, so that two calls lock the rows they share in the same order.
     pair_ids = sorted(priorities)
     opened = 0
@@ -40,16 +54,12 @@ def open_tasks(project: Project, openings: Iterable[Opening], *, votes_wanted: i
         for start in range(0, len(pair_ids), BATCH):
             batch = pair_ids[start : start + BATCH]
             _refuse_strangers(project, batch)
-            opened += len(batch) - Task.objects.filter(pair_id__in=batch, tier=tier).count()
+            there = Task.objects.filter(pair_id__in=batch, tier=tier)
+            opened += len(batch) - there.count()
+            opened += there.filter(state=TaskState.CLOSED).update(state=TaskState.OPEN, **votes)
             Task.objects.bulk_create(
                 [
-                    Task(
-                        project=project,
-                        pair_id=pair_id,
-                        tier=tier,
-                        votes_wanted=votes_wanted,
-                        priority=priorities[pair_id],
-                    )
+                    Task(project=project, pair_id=pair_id, tier=tier, priority=priorities[pair_id], **votes)
                     for pair_id in batch
                 ],
                 update_conflicts=True,
@@ -57,6 +67,32 @@ def open_tasks(project: Project, openings: Iterable[Opening], *, votes_wanted: i
                 update_fields=["priority"],
             )
     return opened
+
+
+def untouched_tasks(project: Project, tier: Tier = Tier.CROWD) -> "QuerySet[Task]":
+    """Return the open tasks that nobody holds and nobody has answered."""
+    extras = Assignment.objects.filter(task=OuterRef("pk"), state=AssignmentState.EXTRA)
+    tasks = Task.objects.filter(project=project, tier=tier, state=TaskState.OPEN, taken=0, answered=0)
+    return tasks.filter(~Exists(extras))
+
+
+def close_untouched(project: Project, pair_ids: Iterable[UUID | str]) -> set[UUID]:
+    """Close the crowd tasks of these pairs that nobody holds and nobody has answered; return the pairs it closed.
+
+    A conditional update under each task's row lock: a lease that is taken at the same moment either comes first, and
+    the task stays open, or finds it closed. What was closed can be opened again (`open_tasks`).
+    """
+    ids = sorted({UUID(str(pair_id)) for pair_id in pair_ids})
+    closed: set[UUID] = set()
+    with transaction.atomic():
+        for start in range(0, len(ids), BATCH):
+            batch = untouched_tasks(project).filter(pair_id__in=ids[start : start + BATCH])
+            # Locked in the order that `open_tasks` locks them in, and read again under the lock.
+            free = batch.select_for_update(of=("self",), no_key=True).order_by("pair_id")
+            rows = list(free.values_list("pk", "pair_id"))
+            Task.objects.filter(pk__in=[pk for pk, _ in rows]).update(state=TaskState.CLOSED)
+            closed |= {pair_id for _, pair_id in rows}
+    return closed
 
 
 def _refuse_strangers(project: Project, pair_ids: list[UUID]) -> None:

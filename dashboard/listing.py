@@ -8,7 +8,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.models import Choice, Pair, Preference, Project, RaterKind, Task, TaskState
 from judges.models import Verdict, VerdictState
-from routing.models import LabelSource, PlanState, Route, RouteSource
+from routing.closing import asked_routes
+from routing.models import LabelSource, RouteSource
 
 PAGE_SIZE = 50
 
@@ -21,7 +22,7 @@ class PairPage(NamedTuple):
 
 
 def _asked(*sources: RouteSource) -> Exists:
-    return Exists(Route.objects.filter(pair=OuterRef("pk"), plan__state=PlanState.APPLIED, source__in=sources))
+    return Exists(asked_routes().filter(pair=OuterRef("pk"), source__in=sources))
 
 
 def _not_asked(pairs: QuerySet[Pair]) -> QuerySet[Pair]:
@@ -52,7 +53,7 @@ STATES: dict[str, tuple[str, Callable[[QuerySet[Pair]], QuerySet[Pair]]]] = {
     "adjudicated": ("Adjudicated", lambda pairs: _not_asked(pairs.filter(label__source=LabelSource.ADJUDICATED))),
     "disputed": ("Disputed", lambda pairs: pairs.filter(label__choice="").exclude(label__source=LabelSource.AI)),
     "withheld": (
-        "Held back: a response speaks to the judge",
+        "Held back: no judge's label may stand",
         lambda pairs: pairs.filter(label__choice="", label__source=LabelSource.AI),
     ),
     "resolved": ("Resolved", lambda pairs: pairs.filter(label__isnull=False).exclude(label__choice="")),

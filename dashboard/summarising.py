@@ -5,14 +5,15 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Exists, OuterRef, Q, Sum
-from django.db.models.functions import TruncDate
+from django.db.models.functions import Coalesce, TruncDate
 from django.urls import reverse
 from django.utils import timezone
 
 from annotation.models import Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
+from routing.closing import asked_routes
 from routing.estimating import judge_accuracy
-from routing.models import Label, LabelSource, Plan, PlanState, Route, RouteSource
+from routing.models import Label, LabelSource, Plan, PlanState, RouteSource
 from routing.resolving import resolving_judge
 
 DAYS_SHOWN = 30
@@ -105,7 +106,7 @@ def flow_of(project: Project) -> Flow:
     """
     imported = Pair.objects.filter(project=project).count()
     judged = Preference.objects.counted().filter(rater__project=project, rater__kind=RaterKind.JUDGE)
-    routed = Route.objects.filter(plan__project=project, plan__state=PlanState.APPLIED).exclude(source=RouteSource.AI)
+    routed = asked_routes().filter(plan__project=project)
     asked = {
         source: (pairs, done)
         for source, pairs, done in routed.values_list("source").annotate(
@@ -167,7 +168,9 @@ def money_of(project: Project) -> Money:
         usd=Sum("cost_usd"), unpriced=Count("id", filter=Q(state=VerdictState.DONE, cost_usd__isnull=True))
     )
     tasks = Task.objects.filter(project=project, state=TaskState.OPEN).aggregate(
-        wanted=Sum("votes_wanted"), answered=Sum("answered")
+        # A pair on which people differ may come to more answers than are wanted now.
+        wanted=Sum(Coalesce("most_votes", "votes_wanted")),
+        answered=Sum("answered"),
     )
     return Money(
         people_usd=paid * project.pay_per_answer_usd,
@@ -191,7 +194,7 @@ def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list
         text = f"{_count(flow.disputed, 'disputed pair')}: people share the first place"
         needs.append(Need(text, f"{to['pairs']}?state=disputed", "disputed"))
     if flow.withheld:
-        text = f"{_count(flow.withheld, 'pair')} without a label: a response speaks to the judge, so people decide"
+        text = f"{_count(flow.withheld, 'pair')} without a label: the judge's answer is withheld, so people decide"
         needs.append(Need(text, f"{to['pairs']}?state=withheld", "disputed"))
     paused = JudgeRun.objects.filter(project=project, state=RunState.PAUSED).select_related("version__judge")
     needs += [Need(f"the run of {run.version} is paused: {run.reason}", to["judges"], "ai") for run in paused]

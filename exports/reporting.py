@@ -33,7 +33,7 @@ from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
 from judges.models import JudgeVersion, Verdict, VerdictState
 from routing.estimating import judge_accuracy
 from routing.models import Label, Plan, PlanState
-from routing.resolving import WITHHELD
+from routing.resolving import WITHHOLDING
 
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6
@@ -187,7 +187,7 @@ def routing_report(project: Project) -> dict[str, Any]:
     applied = [plan for plan in plans if plan.state == PlanState.APPLIED]
     drafts = [plan for plan in plans if plan.state == PlanState.DRAFT]
     labels = Label.objects.filter(pair__project=project)
-    withheld = labels.filter(provenance__rule=WITHHELD).count()
+    withheld = labels.filter(provenance__rule__in=WITHHOLDING).count()
     return _report(
         {
             "pairs": Pair.objects.in_project(project).count(),
@@ -199,6 +199,9 @@ def routing_report(project: Project) -> dict[str, Any]:
         }
     )
 
+
+# What a plan knows that another database with the same data would not.
+OF_THIS_DATABASE = ("version_id", "second_run", "queued_at")
 
 REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "agreement": agreement_report,
@@ -298,8 +301,11 @@ def _agreement_with_others(mine: pd.DataFrame, seed: int) -> Figure:
 
 
 def _describe_plan(plan: Plan, name: str) -> dict[str, Any]:
+    judge = {key: value for key, value in plan.figures["judge"].items() if key not in OF_THIS_DATABASE}
     figures = {key: value for key, value in plan.figures.items() if key != "judge"}
-    judge = {key: value for key, value in plan.figures["judge"].items() if key != "version_id"}
+    for part in ("second", "after"):
+        if isinstance(figures.get(part), dict):
+            figures[part] = {key: value for key, value in figures[part].items() if key not in OF_THIS_DATABASE}
     return {
         "plan": name,
         "budget_kind": plan.budget_kind,

@@ -17,6 +17,7 @@ from judges.averaging import prob_a_of
 from judges.calibrating import calibrated
 from judges.flagging import flagged_pairs
 from judges.models import JudgeVersion
+from routing.accepting import acceptance_of, renew_acceptances
 from routing.calibrating import calibrate_judges
 from routing.errors import RoutingError
 from routing.models import Label, LabelSource, Plan, PlanState, Route, RouteSource
@@ -25,17 +26,32 @@ from routing.trusting import choose_judge, full_name
 
 # Pairs a transaction: enough to be quick, few enough that an answer waits no noticeable time for the locks.
 PAIRS_PER_TRANSACTION = 2000
-# The rule of a label that a judge's answer was withheld from.
+# The rules of labels that a judge's answer is withheld from: a response speaks to the judge, a second judge answered
+# otherwise, or the plan's guarantee does not reach so far.
 WITHHELD = "judge_withheld"
+SPLIT = "judges_split"
+NOT_GUARANTEED = "not_guaranteed"
+WITHHOLDING = (WITHHELD, SPLIT, NOT_GUARANTEED)
 # What a new derivation may change in a stored label.
 DERIVED = ("source", "choice", "prob_a", "p_correct", "strength", "n_votes", "agreement", "provenance")
 
 
 class Resolution(NamedTuple):
-    """What the labels of a project are resolved by: the judge that labels (None: no judge does) and why that one."""
+    """What the labels of a project are resolved by: the judge that labels (None: no judge does) and why that one.
+
+    `plan` is the plan applied last, which judges pairs that no plan has seen.
+    """
 
     version: JudgeVersion | None
     chosen_by: str
+    plan: Plan | None = None
+
+
+class SecondAnswer(NamedTuple):
+    """What the second judge of a plan answered on a pair."""
+
+    version: JudgeVersion
+    choice: str
 
 
 def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = None) -> int:
@@ -43,9 +59,9 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
 
     People's counted answers, live and recorded together, go first: their plurality, or an empty choice where the
     first place is shared. A pair without gets the preference of the judge of the plan applied last; before any plan,
-    that of the default judge if it is trusted. Where a response is flagged as speaking to the judge, the judge's answer
-    is withheld: the label has no choice, and says why. A pair with neither has no label; an adjudicated label is left
-    alone.
+    that of the default judge if it is trusted. Where a response is flagged as speaking to the judge, a second judge
+    that the plan asked answered otherwise, or the plan's guarantee does not reach, the judge's answer is withheld: the
+    label has no choice, and says why. A pair with neither has no label; an adjudicated label is left alone.
     A label that comes out the same keeps its `resolved_at`. The pairs' rows are locked in batches, so that of two
     calls the later one sees the answers of both.
     """
@@ -53,6 +69,8 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
     ids = list(wanted) if pair_ids is None else sorted({UUID(str(pair_id)) for pair_id in pair_ids})
     resolution: Resolution | None = None
     resolved = 0
+    if pair_ids is None:
+        renew_acceptances(project)
     for start in range(0, len(ids), PAIRS_PER_TRANSACTION):
         batch = ids[start : start + PAIRS_PER_TRANSACTION]
         with transaction.atomic():
@@ -77,18 +95,24 @@ def resolving_judge(project: Project) -> Resolution:
     if plan is not None:
         judge = plan.figures["judge"]
         if not judge["labels"]:
-            return Resolution(None, "plan")
+            return Resolution(None, "plan", plan)
         version = JudgeVersion.objects.select_related("judge").get(pk=judge["version_id"])
         if version.judge.gate and not judge_card(version).trusted:
             # A gate that a manager set since holds for the plan's judge as well.
-            return Resolution(None, "gate")
-        return Resolution(version, "plan")
+            return Resolution(None, "gate", plan)
+        return Resolution(version, "plan", plan)
     try:
         chosen = choose_judge(project)
     except RoutingError:
         # No judge has labelled anything: there is nothing to stand where people gave no answer.
         return Resolution(None, "default")
     return Resolution(chosen.version if chosen.labels else None, "default")
+
+
+def split_pairs(project: Project) -> set[str]:
+    """Return the pairs whose label is withheld because two judges differ: people should see them first."""
+    labels = Label.objects.filter(pair__project=project, provenance__rule=SPLIT)
+    return {str(pair_id) for pair_id in labels.values_list("pair_id", flat=True)}
 
 
 def p_plurality(n_choice: int, n_votes: int) -> float:
@@ -111,13 +135,7 @@ def _resolve_batch(
     answers = answers_of(version, unanswered) if version else {}
     labels = _human_labels(votes, people, routes)
     if resolution and version:
-        described = _describe(version, resolution.chosen_by)
-        flagged = flagged_pairs(project, answers)
-        for pair, answer in answers.items():
-            if pair in flagged:
-                labels[pair] = _withheld_label(pair, flagged[pair], described, routes)
-            else:
-                labels[pair] = _ai_label(pair, answer, version, described, routes)
+        labels |= _judge_labels(project, resolution, version, answers, routes)
     adjudicated = {pair for pair, label in stored.items() if label.source == LabelSource.ADJUDICATED}
     changed = [
         label
@@ -167,12 +185,82 @@ def _human_labels(votes: pd.DataFrame, people: pd.DataFrame, routes: dict[UUID, 
     return labels
 
 
+def _judge_labels(
+    project: Project,
+    resolution: Resolution,
+    version: JudgeVersion,
+    answers: dict[UUID, JudgeAnswer],
+    routes: dict[UUID, Route],
+) -> dict[UUID, Label]:
+    described = _describe(version, resolution.chosen_by)
+    flagged = flagged_pairs(project, answers)
+    seconds = _second_answers(project, answers)
+    plans = [resolution.plan, *{route.plan_id: route.plan for route in routes.values()}.values()]
+    accepting = {plan.pk: acceptance_of(plan) for plan in plans if plan is not None}
+    labels = {}
+    for pair, answer in answers.items():
+        # A plan of another judge says nothing about the labels of this one.
+        route = routes.get(pair)
+        own = route if route is not None and _is_of(route.plan, version) else None
+        plan = own.plan if own else resolution.plan
+        second = seconds.get(pair)
+        label = _ai_label(pair, answer, version, own, {**described, **_describe_second(second), **_routed(route)})
+        if second and _side(second.choice) == _side(answer.choice):
+            label.provenance["rule"] = "judges_agree"
+        if pair in flagged:
+            _withhold(label, WITHHELD, f"flagged: {', '.join(flagged[pair])}")
+        elif second and _side(second.choice) != _side(answer.choice):
+            said = f"{described['judge']} says {answer.choice}, {full_name(second.version)} says {second.choice}"
+            _withhold(label, SPLIT, said)
+        elif plan and (reason := accepting[plan.pk].against(own.p_wrong if own else None)):
+            _withhold(label, NOT_GUARANTEED, reason)
+        labels[pair] = label
+    return labels
+
+
+def _is_of(plan: Plan, version: JudgeVersion) -> bool:
+    return bool(plan.figures["judge"]["version_id"] == str(version.pk))
+
+
+def _side(choice: str) -> str:
+    """Return a, b, or nothing for no preference: "tie" and "both bad" are one here."""
+    return choice if choice in {Choice.A, Choice.B} else ""
+
+
+def _second_answers(project: Project, answers: dict[UUID, JudgeAnswer]) -> dict[UUID, SecondAnswer]:
+    """Return what second judges answered on the pairs that applied plans gave them; three queries and two a judge.
+
+    A later plan takes no doubt back: that two judges differ stays true.
+    """
+    asked = Route.objects.filter(
+        plan__project=project, plan__state=PlanState.APPLIED, source=RouteSource.SECOND, pair_id__in=answers
+    )
+    given: dict[str, list[UUID]] = {}
+    for route in asked.select_related("plan").defer("plan__predictor").order_by("plan__applied_at"):
+        given.setdefault(route.plan.figures["second"]["version_id"], []).append(route.pair_id)
+    versions = {str(one.pk): one for one in JudgeVersion.objects.select_related("judge").filter(pk__in=given)}
+    return {
+        pair: SecondAnswer(versions[version_id], answer.choice)
+        for version_id, pairs in given.items()
+        for pair, answer in answers_of(versions[version_id], pairs).items()
+    }
+
+
+def _describe_second(second: SecondAnswer | None) -> dict[str, Any]:
+    if second is None:
+        return {}
+    return {
+        "second_judge": full_name(second.version),
+        "second_judge_version": second.version.number,
+        "second_judge_version_id": str(second.version.pk),
+        "second_judge_choice": second.choice,
+    }
+
+
 def _ai_label(
-    pair_id: UUID, answer: JudgeAnswer, version: JudgeVersion, described: dict[str, Any], routes: dict[UUID, Route]
+    pair_id: UUID, answer: JudgeAnswer, version: JudgeVersion, route: Route | None, described: dict[str, Any]
 ) -> Label:
-    route = routes.get(pair_id)
-    same_judge = route is not None and route.plan.figures["judge"]["version_id"] == str(version.pk)
-    p_wrong = route.p_wrong if route is not None and same_judge and route.plan.predictor_kind != "cold" else None
+    p_wrong = route.p_wrong if route is not None and route.plan.predictor_kind != "cold" else None
     p_correct, known_from = (None, {}) if p_wrong is None else (1 - p_wrong, {})
     if p_correct is None and version.calibration.get("method") and answer.choice in {Choice.A, Choice.B}:
         prob_a = calibrated(version, prob_a_of(answer.choice, answer.prob_a))
@@ -187,30 +275,17 @@ def _ai_label(
         strength=answer.strength,
         n_votes=0,
         agreement=None,
-        provenance={"rule": "judge", **described, **known_from, **_routed(route)},
+        provenance={"rule": "judge", **described, **known_from},
         resolved_at=timezone.now(),
     )
 
 
-def _withheld_label(pair_id: UUID, kinds: list[str], described: dict[str, Any], routes: dict[UUID, Route]) -> Label:
-    """Return an open label: a judge answered, and a response may have told it what to answer."""
-    return Label(
-        pair_id=pair_id,
-        source=LabelSource.AI,
-        choice="",
-        prob_a=None,
-        p_correct=None,
-        strength=None,
-        n_votes=0,
-        agreement=None,
-        provenance={
-            "rule": WITHHELD,
-            "withheld": f"flagged: {', '.join(kinds)}",
-            **described,
-            **_routed(routes.get(pair_id)),
-        },
-        resolved_at=timezone.now(),
-    )
+def _withhold(label: Label, rule: str, reason: str) -> None:
+    """Leave a judge's label open: it has no choice, and says why."""
+    label.choice = ""
+    label.prob_a = label.p_correct = label.strength = None
+    label.provenance.pop("p_correct_from", None)
+    label.provenance |= {"rule": rule, "withheld": reason}
 
 
 def _describe(version: JudgeVersion, chosen_by: str) -> dict[str, Any]:

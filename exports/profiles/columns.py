@@ -48,6 +48,8 @@ class LeftOut(StrEnum):
     NO_LABEL = "no_label"
     CONTESTED = "contested"
     FLAGGED = "flagged"
+    JUDGES_SPLIT = "judges_split"
+    NOT_GUARANTEED = "not_guaranteed"
     TIE = "tie"
     BOTH_BAD = "both_bad"
     UNSURE = "unsure"
@@ -60,6 +62,8 @@ LEFT_OUT_IN_WORDS = {
     LeftOut.NO_LABEL: "nobody has labelled the pair yet",
     LeftOut.CONTESTED: "people share the first place between two answers",
     LeftOut.FLAGGED: "a response speaks to the judge, and no person has answered",
+    LeftOut.JUDGES_SPLIT: "two judges answer differently, and no person has answered",
+    LeftOut.NOT_GUARANTEED: "the judge's label lies beyond the plan's guarantee, and no person has answered",
     LeftOut.TIE: "neither response is better",
     LeftOut.BOTH_BAD: "both responses are bad",
     LeftOut.UNSURE: "the pair could not be judged",

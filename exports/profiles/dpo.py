@@ -11,7 +11,7 @@ from exports.profiles.columns import INTEGER, MESSAGES, NUMBER, TEXT, TEXTS, TRU
 from exports.reading import Judgement, Record, Vote
 from exports.settings import SnapshotSettings
 from routing.models import Label, LabelSource
-from routing.resolving import WITHHELD
+from routing.resolving import NOT_GUARANTEED, SPLIT, WITHHELD
 
 COLUMNS = (
     Column("prompt", MESSAGES, "what the responses answer"),
@@ -52,12 +52,15 @@ COLUMNS = (
     Column("is_audit", TRUTH, "drawn at random for people"),
     Column("selection_prob", NUMBER, "probability under the plan that people are asked"),
     Column("p_wrong", NUMBER, "the router's doubt about the judge's label"),
+    Column("second_judge", TEXT, "the judge that was asked in doubt and answered the same; empty where none was"),
     Column("model_chosen", TEXT, "the model that wrote `chosen`"),
     Column("model_rejected", TEXT, "the model that wrote `rejected`"),
     Column("meta", TEXT, "what the imported record said beside this, as a JSON string"),
 )
 
 PROTOCOL_MARK = " · "
+# Why a label without a choice makes no row, by the rule that left it open; else people disagree.
+LEFT_OPEN = {WITHHELD: LeftOut.FLAGGED, SPLIT: LeftOut.JUDGES_SPLIT, NOT_GUARANTEED: LeftOut.NOT_GUARANTEED}
 
 
 class Rationale(NamedTuple):
@@ -88,7 +91,7 @@ def why_left_out(record: Record, label: Label, settings: SnapshotSettings) -> Le
     if record.a.text == record.b.text:
         return LeftOut.IDENTICAL_TEXT
     if not label.choice:
-        return LeftOut.FLAGGED if label.provenance.get("rule") == WITHHELD else LeftOut.CONTESTED
+        return LEFT_OPEN.get(label.provenance.get("rule", ""), LeftOut.CONTESTED)
     if label.choice == Choice.TIE and settings.tie_rule == "drop":
         return LeftOut.TIE
     if label.choice in (Choice.BOTH_BAD, Choice.UNSURE):
@@ -199,4 +202,5 @@ def _provenance(plan: str, provenance: dict[str, Any]) -> dict[str, Any]:
         "is_audit": provenance.get("audit", False),
         "selection_prob": provenance.get("selection_prob"),
         "p_wrong": provenance.get("p_wrong"),
+        "second_judge": provenance.get("second_judge", ""),
     }

@@ -1,4 +1,4 @@
-"""Any order of next, submit, skip, renew, expire and waiting agrees with a small model of the rules."""
+"""Any order of next, submit, skip, renew, expire, close and waiting agrees with a small model of the rules."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from annotation.assigning import (
     Answer,
     Opening,
     Waiting,
+    close_untouched,
     expire_leases,
     next_assignment,
     open_tasks,
@@ -23,7 +24,7 @@ from annotation.assigning import (
 )
 from annotation.checking import check_invariants
 from annotation.errors import AlreadyAnswered, LeaseLost
-from annotation.models import Assignment, Membership, Preference, Rater, Task
+from annotation.models import Assignment, Membership, Preference, Rater, Task, TaskState
 from tests.builders import make_pair, make_project, make_user
 
 PAIRS, VOTES = 3, 2
@@ -41,6 +42,10 @@ class Held(NamedTuple):
 
 
 class Assigning(RuleBasedStateMachine):
+    """The rules with fixed votes; with `most` above them a pair on which people differ wants one vote more."""
+
+    most: int | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.example = transaction.atomic()
@@ -50,10 +55,13 @@ class Assigning(RuleBasedStateMachine):
         self.raters = {name: self._member(name) for name in NAMES}
         pairs = [make_pair(self.project) for _ in range(PAIRS)]
         openings = [Opening(pair.id, float(-number)) for number, pair in enumerate(pairs)]
-        open_tasks(self.project, openings, votes_wanted=VOTES)
+        open_tasks(self.project, openings, votes_wanted=VOTES, most_votes=self.most)
         tasks = {task.pair_id: task.id for task in Task.objects.all()}
         self.tasks = [tasks[pair.id] for pair in pairs]
+        self.pairs = {task: pair for pair, task in tasks.items()}
         self.held: dict[tuple[UUID, str], Held] = {}
+        self.wanted = dict.fromkeys(self.tasks, VOTES)
+        self.closed: set[UUID] = set()
 
     def teardown(self) -> None:
         transaction.set_rollback(True)
@@ -69,13 +77,30 @@ class Assigning(RuleBasedStateMachine):
     def slots(self, task: UUID) -> int:
         return sum(held.state in ("leased", "submitted") for (key, _), held in self.held.items() if key == task)
 
+    def free_slots(self, task: UUID) -> bool:
+        return task not in self.closed and self.slots(task) < self.wanted[task]
+
+    def counted(self, task: UUID) -> list[str]:
+        return [held.choice for (key, _), held in self.held.items() if key == task and held.state == "submitted"]
+
     def complete(self, task: UUID) -> bool:
-        return sum(held.state == "submitted" for (key, _), held in self.held.items() if key == task) == VOTES
+        return len(self.counted(task)) == self.wanted[task]
+
+    def grow_if_split(self, task: UUID) -> None:
+        choices = [choice for choice in self.counted(task) if choice != "unsure"]
+        agree = any(choices.count(choice) >= 2 and choices.count(choice) > len(choices) / 2 for choice in choices)
+        if self.most is not None and self.complete(task) and not agree and self.wanted[task] < self.most:
+            self.wanted[task] += 1
 
     def fits(self, task: UUID, name: str) -> bool:
         """Say whether a person may still get a task, now or later."""
         held = self.held.get((task, name))
-        return not self.complete(task) and (held is None or held.state == "expired")
+        return not self.complete(task) and task not in self.closed and (held is None or held.state == "expired")
+
+    def task_state(self, task: UUID) -> TaskState:
+        if task in self.closed:
+            return TaskState.CLOSED
+        return TaskState.DONE if self.complete(task) else TaskState.OPEN
 
     def lapse(self) -> int:
         lapsed = [key for key, held in self.held.items() if held.state == "leased" and held.until <= self.now]
@@ -89,7 +114,7 @@ class Assigning(RuleBasedStateMachine):
         if mine:
             return mine[0]
         fitting = [task for task in self.tasks if self.fits(task, name)]
-        free = [task for task in fitting if self.slots(task) < VOTES]
+        free = [task for task in fitting if self.free_slots(task)]
         if free:
             return free[0]
         if not fitting:
@@ -133,10 +158,12 @@ class Assigning(RuleBasedStateMachine):
             with pytest.raises(AlreadyAnswered):
                 submit(held.id, self.raters[name], Answer(choice), now=self.now)
         else:
-            counts = held.state in ("leased", "submitted") or (held.state == "expired" and self.slots(task) < VOTES)
+            counts = held.state in ("leased", "submitted") or (held.state == "expired" and self.free_slots(task))
             stored = submit(held.id, self.raters[name], Answer(choice), now=self.now)
             assert (stored.choice, stored.is_extra) == (choice, not counts)
             self.held[key] = held._replace(state="submitted" if counts else "extra", choice=choice)
+            if counts and not answered:
+                self.grow_if_split(task)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -170,6 +197,23 @@ class Assigning(RuleBasedStateMachine):
     def reap(self) -> None:
         assert expire_leases(now=self.now) == self.lapse()
 
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        named = data.draw(st.sets(st.sampled_from(self.tasks)))
+        used = {task for (task, _), held in self.held.items() if held.state in ("leased", "submitted", "extra")}
+        expected = named - used - self.closed
+        assert close_untouched(self.project, [self.pairs[task] for task in named]) == {
+            self.pairs[task] for task in expected
+        }
+        self.closed |= expected
+
+    @precondition(lambda self: self.closed)
+    @rule()
+    def open_again(self) -> None:
+        openings = [Opening(self.pairs[task], float(-self.tasks.index(task))) for task in self.closed]
+        assert open_tasks(self.project, openings, votes_wanted=VOTES, most_votes=self.most) == len(self.closed)
+        self.closed.clear()
+
     # --- what always holds ---
 
     @invariant()
@@ -178,6 +222,8 @@ class Assigning(RuleBasedStateMachine):
             (row.task_id, row.rater.name): (row.id, row.state) for row in Assignment.objects.select_related("rater")
         }
         assert stored == {key: (held.id, held.state) for key, held in self.held.items()}
+        tasks = {task.pk: (task.state, task.votes_wanted) for task in Task.objects.all()}
+        assert tasks == {task: (self.task_state(task), self.wanted[task]) for task in self.tasks}
 
     @invariant()
     def promises_hold(self) -> None:
@@ -185,12 +231,17 @@ class Assigning(RuleBasedStateMachine):
         assert [c for c in check_invariants(now=self.now) if c.broken and c.name != "leases_end"] == []
 
 
+class AssigningAdaptively(Assigning):
+    most = 3
+
+
 @pytest.mark.django_db
-def test_any_order_of_actions_agrees_with_the_model() -> None:
+@pytest.mark.parametrize("machine", [Assigning, AssigningAdaptively])
+def test_any_order_of_actions_agrees_with_the_model(machine: type[Assigning]) -> None:
     run_state_machine_as_test(
-        Assigning,
+        machine,
         settings=settings(
-            max_examples=30,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

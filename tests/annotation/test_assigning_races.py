@@ -4,6 +4,7 @@ These tests run on SQLite and on PostgreSQL. The last one takes the lock away an
 """
 
 import threading
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,19 @@ import pytest
 from django.db import connection
 from django.db.models import Count, F, Q
 
-from annotation.assigning import Answer, Opening, Waiting, expire_leases, next_assignment, open_tasks, rater_for, submit
+from annotation import assigning
+from annotation.assigning import (
+    Answer,
+    Opening,
+    Waiting,
+    close_untouched,
+    expire_leases,
+    is_settled,
+    next_assignment,
+    open_tasks,
+    rater_for,
+    submit,
+)
 from annotation.checking import Check, check_invariants
 from annotation.models import (
     Assignment,
@@ -166,6 +179,116 @@ def test_answer_and_reaper_at_the_same_moment_lose_nothing(study: Project) -> No
     at_once([*answers, lambda: expire_leases(now=AFTER_ALL_LEASES)])
     assert Preference.objects.counted().count() == len(raters)
     assert broken(AFTER_ALL_LEASES) == []
+
+
+# --- Votes that grow, and tasks that are closed -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def adaptive(study: Project) -> Project:
+    """Return the project with 16 pairs that want two answers each, and a third where those differ."""
+    Task.objects.exclude(pk__in=Task.objects.order_by("id")[:16].values("pk")).delete()
+    Task.objects.update(votes_wanted=2, most_votes=3)
+    return study
+
+
+def opinion(task_id: Any, rater: Rater) -> str:
+    return ("a", "b", "tie")[zlib.crc32(f"{task_id} {rater.name}".encode()) % 3]
+
+
+def test_votes_grow_exactly_where_people_differ_whoever_answers_when(adaptive: Project) -> None:
+    def tab(rater: Rater) -> None:
+        while (found := next_assignment(adaptive, rater, now=NOW)).waiting != Waiting.ALL_DONE:
+            if found.assignment is not None:
+                choice = opinion(found.assignment.task_id, rater)
+                submit(found.assignment.id, rater, Answer(choice), now=NOW)
+
+    at_once([lambda rater=rater: tab(rater) for rater in people(adaptive, TABS)])  # type: ignore[misc]
+    assert broken(NOW) == []
+    sizes = set()
+    for task in Task.objects.prefetch_related("assignments__preference"):
+        answers = [one.preference.choice for one in task.assignments.all() if one.preference is not None]
+        assert task.state == TaskState.DONE
+        assert len(answers) == task.votes_wanted == task.taken == task.answered
+        assert is_settled(answers) or len(answers) == 3
+        sizes.add(len(answers))
+    assert sizes == {2, 3}
+
+
+def split_at_once(project: Project) -> None:
+    """Let two people answer every pair at the same moment, and differently."""
+    ann, bob = people(project, 2)
+    for _ in range(Task.objects.count()):
+        held = [next_assignment(project, rater, now=NOW).assignment for rater in (ann, bob)]
+        at_once(
+            [
+                lambda rater=rater, key=one.id, choice=choice: submit(key, rater, Answer(choice), now=NOW)  # type: ignore[misc]
+                for rater, one, choice in zip((ann, bob), held, "ab", strict=True)
+                if one is not None
+            ]
+        )
+
+
+def test_two_last_answers_that_differ_open_one_slot_more(adaptive: Project) -> None:
+    split_at_once(adaptive)
+    assert set(Task.objects.values_list("state", "votes_wanted", "taken", "answered")) == {("open", 3, 2, 2)}
+    assert broken(NOW) == []
+
+
+@pytest.mark.postgres
+def test_without_the_lock_on_the_task_splits_would_be_missed(
+    adaptive: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = threading.Barrier(2)
+
+    def without_lock(assignment_id: Any, rater_id: Any) -> tuple[Task, Assignment]:
+        assignment = Assignment.objects.select_related("task").get(pk=assignment_id, rater_id=rater_id)
+        meeting.wait(timeout=10)
+        return assignment.task, assignment
+
+    monkeypatch.setattr(assigning, "_locked", without_lock)
+    split_at_once(adaptive)
+    assert {check.name for check in broken(NOW)} >= {"states"}
+
+
+def test_closing_takes_nothing_from_anybody_who_takes_it_at_that_moment(study: Project) -> None:
+    pairs = list(Task.objects.values_list("pair_id", flat=True))
+    Task.objects.update(votes_wanted=1)
+    raters = people(study, TABS)
+    lease: list[Callable[[], Any]] = [
+        lambda rater=rater: next_assignment(study, rater, now=NOW).assignment  # type: ignore[misc]
+        for rater in raters
+    ]
+    *held, closed = at_once([*lease, lambda: close_untouched(study, pairs)])
+    assert broken(NOW) == []
+    tasks = dict(Task.objects.values_list("pair_id", "state"))
+    taken = {assignment.task.pair_id for assignment in held if assignment is not None}
+    assert all(tasks[pair_id] == TaskState.OPEN for pair_id in taken)
+    assert {pair_id for pair_id, state in tasks.items() if state == TaskState.CLOSED} == closed
+    assert closed | taken == set(pairs)
+    # What was taken can be answered, whatever was closed around it.
+    for rater, assignment in zip(raters, held, strict=True):
+        if assignment is not None:
+            assert not submit(assignment.id, rater, Answer("a"), now=NOW).is_extra
+
+
+def test_read_then_close_would_take_pairs_from_people(study: Project) -> None:
+    """What closing does without its lock: between the look and the write people take pairs."""
+    looked, leased = threading.Event(), threading.Event()
+
+    def look_then_close() -> None:
+        free = list(Task.objects.filter(taken=0).values_list("pk", flat=True))
+        looked.set()
+        leased.wait(timeout=30)
+        Task.objects.filter(pk__in=free).update(state=TaskState.CLOSED)
+
+    def take() -> None:
+        looked.wait(timeout=30)
+        next_assignment(study, people(study, 1)[0], now=NOW)
+        leased.set()
+
+    at_once([look_then_close, take])
+    assert [check.name for check in broken(NOW)] == ["closed_are_free"]
 
 
 def count_then_insert(project: Project, rater: Rater, slot: int) -> bool:

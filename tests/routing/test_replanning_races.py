@@ -1,0 +1,110 @@
+"""A plan is applied while people work: nothing they hold is closed, and no pair gets more answers than wanted."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from annotation.assigning import Answer, Waiting, next_assignment, rater_for, submit
+from annotation.checking import check_invariants
+from annotation.models import Membership, Preference, Project, Rater, Role, Task, TaskState
+from routing.applying import apply_plan, queue_apply, work_apply
+from routing.models import Plan, PlanState
+from routing.options import PlanOptions
+from routing.planning import Budget, draw_plan
+from routing.replanning import replan
+from tests.builders import make_pair, make_project, make_user
+from tests.judged import judge_pairs, make_judge
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+PEOPLE = 6
+
+
+@pytest.fixture
+def project(settings: Any) -> Project:
+    """Return a judged project of 40 pairs; nobody hears of the answers."""
+    settings.OUTBOX_CONSUMERS = {}
+    project = make_project(with_people=False, lease_seconds=600)
+    pairs = [make_pair(project) for _ in range(40)]
+    judge_pairs(make_judge(project), pairs, ["a", "b", "flip", "a"] * 10)
+    return project
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Start every call in a thread at the same moment and return the results; an error of one is raised here."""
+    gate = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            gate.wait(timeout=30)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(timeout=120) for future in [pool.submit(run, call) for call in calls]]
+
+
+def draft(project: Project, share: str = "50%") -> Plan:
+    return draw_plan(project, budget=Budget.parse(share), judge="gpt", options=PlanOptions(votes="adaptive"))
+
+
+def members(project: Project) -> list[Rater]:
+    users = [make_user(f"person{number}") for number in range(PEOPLE)]
+    for user in users:
+        Membership.objects.create(project=project, user=user, role=Role.ANNOTATOR)
+    return [rater_for(project, user) for user in users]
+
+
+def broken() -> list[str]:
+    return [check.name for check in check_invariants(now=NOW) if check.broken]
+
+
+def test_a_plan_that_two_workers_and_a_command_apply_is_opened_once(project: Project) -> None:
+    plan = draft(project)
+    queue_apply(plan)
+    at_once(
+        [lambda: work_apply(plan.pk), lambda: work_apply(plan.pk), lambda: apply_plan(Plan.objects.get(pk=plan.pk))]
+    )
+    plan.refresh_from_db()
+    assert (plan.state, plan.figures["after"]["opened"]) == (PlanState.APPLIED, 20)
+    assert Task.objects.count() == 20
+
+
+def test_replanning_among_people_at_work_takes_nothing_from_them(project: Project) -> None:
+    apply_plan(draft(project))
+    second = replan(project, seed=5)
+    lost: list[object] = []
+
+    def answer_all(rater: Rater) -> int:
+        stored = 0
+        while (found := next_assignment(project, rater, now=NOW)).waiting != Waiting.ALL_DONE:
+            if found.assignment is None:
+                continue
+            # "a" or "b" by person, so that many pairs split.
+            answer = submit(found.assignment.pk, rater, Answer("ab"[len(rater.name) % 2 or stored % 2]), now=NOW)
+            stored += 1
+            if answer.is_extra:
+                lost.append(answer.pk)
+        return stored
+
+    calls: list[Callable[[], Any]] = [lambda rater=rater: answer_all(rater) for rater in members(project)]  # type: ignore[misc]
+    at_once([*calls, lambda: work_after(second)])
+    assert lost == []
+    assert broken() == []
+    assert not Task.objects.filter(state=TaskState.OPEN).exclude(taken=0).exists()
+    counted = Preference.objects.counted().filter(rater__kind="person").count()
+    assert counted == sum(Task.objects.values_list("answered", flat=True))
+    # Twenty pairs were paid for: those begun before the plan was applied stand against others of its own.
+    assert Task.objects.exclude(state=TaskState.CLOSED).count() <= 20
+
+
+def work_after(plan: Plan) -> None:
+    queue_apply(plan)
+    work_apply(plan.pk)
