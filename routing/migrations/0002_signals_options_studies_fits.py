@@ -81,6 +81,9 @@ class Migration(migrations.Migration):
                 ('columns', models.JSONField(blank=True, default=list)),
                 ('embedder', models.CharField(blank=True, default='local', max_length=300)),
                 ('tagger', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='judges.judgeversion')),
+                ('embedding_asked_at', models.DateTimeField(blank=True, help_text='When a worker was asked to fetch embeddings; null once one began.', null=True)),
+                ('embedding_until', models.DateTimeField(blank=True, help_text='The lease of the worker that fetches embeddings; null where none does.', null=True)),
+                ('embedding_error', models.TextField(blank=True, help_text='Why fetching embeddings ended early, for a person.')),
             ],
         ),
         migrations.CreateModel(
@@ -114,10 +117,10 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.new_id, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=16)),
-                ('predictor', models.JSONField()),
+                ('predictor', models.JSONField(default=dict)),
                 ('comparison', models.JSONField(default=list)),
-                ('labels', models.PositiveIntegerField()),
-                ('wrong', models.PositiveIntegerField()),
+                ('labels', models.PositiveIntegerField(default=0)),
+                ('wrong', models.PositiveIntegerField(default=0)),
                 ('seed', models.PositiveIntegerField()),
                 ('drift', models.JSONField(blank=True, default=dict)),
                 ('alarm', models.BooleanField(default=False)),
@@ -128,6 +131,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-fitted_at'],
                 'indexes': [models.Index(fields=['version', '-fitted_at'], name='fit_by_version')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('kind', '')), fields=('version',), name='one_fit_being_made')],
             },
         ),
         migrations.CreateModel(

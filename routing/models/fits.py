@@ -11,17 +11,18 @@ class PredictorFit(models.Model):
     """A predictor of P(judge wrong) fitted to the labels of one moment, and how the labels since the last fit met it.
 
     `predictor` is `routing.predictor.Predictor.to_json`, `comparison` the candidates on held-out groups. `drift` says
-    how new answers and new pairs differ from those the fit before was made on (`routing.drifting`).
+    how new answers and new pairs differ from those the applied plan was drawn on (`routing.drifting`). A row whose
+    `kind` is empty is a worker's claim: the fit is being made.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="predictor_fits")
     version = models.ForeignKey(JudgeVersion, on_delete=models.CASCADE, related_name="predictor_fits")
     kind = models.CharField(max_length=16)
-    predictor = models.JSONField()
+    predictor = models.JSONField(default=dict)
     comparison = models.JSONField(default=list)
-    labels = models.PositiveIntegerField()
-    wrong = models.PositiveIntegerField()
+    labels = models.PositiveIntegerField(default=0)
+    wrong = models.PositiveIntegerField(default=0)
     seed = models.PositiveIntegerField()
     drift = models.JSONField(default=dict, blank=True)
     alarm = models.BooleanField(default=False)
@@ -29,6 +30,9 @@ class PredictorFit(models.Model):
 
     class Meta:
         ordering = ["-fitted_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["version"], condition=models.Q(kind=""), name="one_fit_being_made"),
+        ]
         indexes = [models.Index(fields=["version", "-fitted_at"], name="fit_by_version")]
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
 """A routing decision and its row for each pair."""
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import models, transaction
 
 from annotation.ids import new_id
 from annotation.models import Pair, Project, User
@@ -71,6 +71,14 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return f"plan {self.id}"
+
+    def note_after(self, **values: Any) -> None:
+        """Keep what became of the plan since it was drawn, in `figures["after"]`; locks its row."""
+        with transaction.atomic():
+            held = Plan.objects.select_for_update(no_key=True).only("figures").get(pk=self.pk)
+            held.figures = {**held.figures, "after": {**held.figures.get("after", {}), **values}}
+            held.save(update_fields=["figures"])
+        self.figures = held.figures
 
 
 class RouteSource(models.TextChoices):

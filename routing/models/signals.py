@@ -57,6 +57,13 @@ class SignalSettings(models.Model):
     columns = models.JSONField(default=list, blank=True)
     embedder = models.CharField(max_length=300, blank=True, default="local")
     tagger = models.ForeignKey(JudgeVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    embedding_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker was asked to fetch embeddings; null once one began."
+    )
+    embedding_until = models.DateTimeField(
+        null=True, blank=True, help_text="The lease of the worker that fetches embeddings; null where none does."
+    )
+    embedding_error = models.TextField(blank=True, help_text="Why fetching embeddings ended early, for a person.")
 
     def __str__(self) -> str:
         return f"signals of {self.project}"
