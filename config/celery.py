@@ -145,6 +145,12 @@ app.conf.update(
         "judges.tasks.poll_batches": {"queue": "default"},
         "judges.tasks.forget_replies": {"queue": "default"},
         "judges.*": {"queue": "judges"},
+        # A study takes minutes, and the sweep must not wait behind it.
+        "routing.tasks.send_waiting_studies": {"queue": "default"},
+        "routing.tasks.send_waiting_plans": {"queue": "default"},
+        "routing.tasks.send_waiting_applications": {"queue": "default"},
+        # It waits for a server, not for a processor.
+        "routing.tasks.embed_project": {"queue": "judges"},
         "routing.*": {"queue": "routing"},
         "exports.*": {"queue": "exports"},
     },
@@ -154,6 +160,9 @@ app.conf.update(
         "expire-leases": _sweep("annotation.tasks.expire_leases", settings.SWEEP_SECONDS),
         "send-waiting-imports": _sweep("annotation.tasks.send_waiting_imports", 2 * settings.SWEEP_SECONDS),
         "send-waiting-snapshots": _sweep("exports.tasks.send_waiting_snapshots", 2 * settings.SWEEP_SECONDS),
+        "send-waiting-plans": _sweep("routing.tasks.send_waiting_plans", 2 * settings.SWEEP_SECONDS),
+        "send-waiting-applications": _sweep("routing.tasks.send_waiting_applications", 2 * settings.SWEEP_SECONDS),
+        "send-waiting-studies": _sweep("routing.tasks.send_waiting_studies", 2 * settings.SWEEP_SECONDS),
         "sweep-judge-runs": _sweep("judges.tasks.sweep_runs", settings.SWEEP_SECONDS),
         "poll-judge-batches": _sweep("judges.tasks.poll_batches", settings.JUDGE_BATCH_POLL_SECONDS),
         "forget-old-replies": _sweep("judges.tasks.forget_replies", 24 * 3600.0),

@@ -141,9 +141,10 @@ SWEEP_SECONDS: float = env.float("TIEBREAK_SWEEP_SECONDS", default=30.0)
 
 # Which Celery task hears of which fact (annotation.models.OutboxEvent.topic).
 OUTBOX_CONSUMERS = {
-    "preference_submitted": ["routing.tasks.resolve_pair"],
-    "judge_run_finished": ["routing.tasks.resolve_after_run"],
+    "preference_submitted": ["routing.tasks.resolve_pair", "routing.tasks.refit_after_answer"],
+    "judge_run_finished": ["routing.tasks.resolve_after_run", "routing.tasks.refit_after_run"],
     "labels_outdated": ["routing.tasks.resolve_project"],
+    "refit_wanted": ["routing.tasks.refit_project"],
 }
 
 # --- Judges ---------------------------------------------------------------------------------------------------------

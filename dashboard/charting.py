@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from annotation.models import Project
-from dashboard import charts
+from dashboard import charts, surveying
 from dashboard.charts import WIDTHS, Theme
 from dashboard.remembering import audit, judge_rows, remembered
+from dashboard.signal_names import signal_name
 from dashboard.summarising import answers_by_day
+from dashboard.watching import drift_points, fit_points, judge_periods
 from judges.models import JudgeVersion
-from routing.models import Plan, PlanState, RouteSource
+from routing.frontier import frontier_of as frontier_from
+from routing.inferring import Estimate
+from routing.models import Plan, PlanState, Study
 
 
 class Column(NamedTuple):
-    """A column of a chart's table; `kind` is 'text', 'count' or 'share'."""
+    """A column of a chart's table; `kind` is 'text', 'count', 'share' or 'usd'."""
 
     key: str
     title: str
@@ -66,7 +70,26 @@ def _drawn(chart: Chart, theme: Theme, width: int) -> Any:
         return charts.reliability_chart(frame, theme=theme, width=width)
     if chart.name == "coverage":
         return charts.coverage_chart(frame, theme=theme, width=width)
-    return charts.frontier_chart(frame, planned=chart.extra["planned"], theme=theme, width=width)
+    if chart.name == "drift":
+        return charts.drift_chart(frame, theme=theme, width=width)
+    if chart.name == "ways":
+        return charts.ways_chart(frame, planned=chart.extra["planned"], theme=theme, width=width)
+    if chart.name == "fits":
+        return charts.fits_chart(frame, theme=theme, width=width)
+    if chart.name == "parts":
+        return charts.parts_chart(frame, overall=chart.extra["overall"], theme=theme, width=width)
+    if chart.name == "rounds":
+        return charts.rounds_chart(frame, theme=theme, width=width)
+    if chart.name == "replay":
+        return charts.replay_chart(frame, theme=theme, width=width)
+    if chart.name == "doubt":
+        return charts.doubt_chart(frame, theme=theme, width=width)
+    if chart.name == "mixes":
+        return charts.mixes_chart(frame, theme=theme, width=width)
+    if chart.name == "mix_budgets":
+        return charts.mix_budgets_chart(frame, theme=theme, width=width)
+    planned, stop = chart.extra["planned"], chart.extra["stop"]
+    return charts.frontier_chart(frame, planned=planned, stop=stop, theme=theme, width=width)
 
 
 def answers(project: Project) -> Chart | None:
@@ -79,31 +102,41 @@ def answers(project: Project) -> Chart | None:
 
 def frontier(project: Project) -> Chart | None:
     """Return the frontier of the plan applied last, or drawn last where none is applied."""
-    plans = Plan.objects.filter(project=project)
-    plan = plans.filter(state=PlanState.APPLIED).order_by("-applied_at").first() or plans.first()
+    plans = Plan.objects.filter(project=project).defer("predictor")
+    plan = plans.filter(state=PlanState.APPLIED).order_by("-applied_at").first()
+    plan = plan or plans.filter(state__in=[PlanState.DRAFT, PlanState.APPLYING]).first()
     return frontier_of(plan) if plan is not None else None
 
 
 def frontier_of(plan: Plan) -> Chart | None:
-    """Return what a plan's predictor expects of every share of people, if it is calibrated; one query."""
-    if not plan.figures["predictor"]["calibrated"]:
+    """Return what a plan's predictor expects of every budget, if it is calibrated. No query."""
+    found = frontier_from(plan)
+    if not found.rows or found.stop_here is None:
         return None
-    routes = list(plan.routes.exclude(p_wrong=None).order_by("pair_id").values_list("p_wrong", "source"))
-    if not routes:
-        return None
-    frame = charts.frontier_rows([float(p_wrong or 0.0) for p_wrong, _ in routes])
-    asked = sum(source != RouteSource.AI for _, source in routes)
-    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    names = {
+        "router": "router",
+        "random": "at random",
+        "best_signal": "best single signal",
+    }
+    rows = [{**row._asdict(), "way": names[row.way]} for row in found.rows]
     columns = (
-        Column("share", "Share of pairs people answer", "share"),
+        Column("share", "Share of pairs", "share"),
+        Column("asked", "Pairs asked", "count"),
+        Column("usd", "Expected cost", "usd"),
         Column("way", "Chosen by", "text"),
         Column("agreement", "Expected agreement", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
     )
     note = (
-        "What the plan's predictor expects: the share of labels equal to people's consensus if people answered this"
-        " share of its pairs, the most doubtful first or at random. An expectation, not a measurement."
+        "Expected share of labels equal to people's consensus, if people answered this share of the pairs. The shade is"
+        " the 95 % band of the router's line, from drawing the labelled prompt groups again. The best single signal,"
+        f" “{signal_name(found.signal)}”, was picked with hindsight. An expectation, not a measurement."
     )
-    return Chart("frontier", "Budget against agreement", note, columns, rows, {"planned": asked / len(routes)})
+    counts = plan.figures["counts"]
+    planned = (counts["people"] + counts["audit"]) / plan.figures["pairs"]
+    extra = {"planned": planned, "stop": found.stop_here.share}
+    return Chart("frontier", "Budget against agreement", note, columns, rows, extra)
 
 
 def judges(project: Project) -> Chart | None:
@@ -132,6 +165,65 @@ def judges(project: Project) -> Chart | None:
     )
     ordered = sorted(rows, key=lambda row: -float(row["value"]))
     return Chart("judges", "Judges against people", note, columns, ordered, {}) if rows else None
+
+
+def parts(project: Project) -> Chart | None:
+    """Return the judge's agreement with people in each part of the pairs, where there are enough answers for some."""
+    found = surveying.surveyed(project).report
+    rows = [
+        {"by": part.by, "name": part.name, "pairs": part.pairs, **_ends_of(part.judge), "labels": part.labels.value}
+        for part in (found.slices if found else [])
+    ]
+    if found is None or all(row["value"] is None for row in rows):
+        return None
+    columns = (
+        Column("by", "Parted by", "text"),
+        Column("name", "Part", "text"),
+        Column("value", "Judge agrees", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("labels", "Labels agree", "share"),
+        Column("n", "Answered", "count"),
+        Column("pairs", "Pairs", "count"),
+    )
+    note = (
+        "How often the judge's label is people's, part by part, with 95 % intervals over prompts; in brackets the"
+        " answered pairs it rests on. The dashed line is the whole. “Labels agree” in the table counts people's answers"
+        f" as well, where there are any. A part with fewer than {surveying.LEAST_IN_PART} such answers has no figure."
+    )
+    extra = {"overall": found.judge.value}
+    return Chart("parts", "Where the judge can be trusted", note, columns, rows, extra)
+
+
+def rounds(project: Project) -> Chart | None:
+    """Return how often the judge was wrong on the pairs the router chose and on those drawn at random, by round."""
+    found = surveying.surveyed(project).comparison
+    summed = found.cumulated[-1:] if len(found.rounds) > 1 else []
+    rows = [
+        {"round": one.name, "way": way, **_ends_of(figure)}
+        for one in [*found.rounds, *summed]
+        for way, figure in (("router", one.router), ("random", one.random))
+    ]
+    if all(row["value"] is None for row in rows):
+        return None
+    columns = (
+        Column("round", "Round", "text"),
+        Column("way", "Chosen by", "text"),
+        Column("value", "Judge was wrong", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("n", "Answered", "count"),
+    )
+    note = (
+        "Of the pairs that people answered, the share on which the judge's label was wrong: pairs the router chose"
+        " against pairs drawn at random in the same round, with 95 % intervals over prompts. The further apart, the"
+        " more each answer buys. While a round is under way, its most doubtful pairs are answered first."
+    )
+    return Chart("rounds", "Wrong labels found, round by round", note, columns, rows, {})
+
+
+def _ends_of(figure: Estimate) -> dict[str, Any]:
+    return {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
 
 
 def of_version(version: JudgeVersion) -> list[Chart]:
@@ -189,6 +281,161 @@ def coverage(version: JudgeVersion) -> Chart | None:
     )
 
 
+def of_study(study: Study) -> list[Chart]:
+    """Return the charts of a finished study that have something to draw."""
+    return [chart for name in OF_STUDY if (chart := OF_STUDY[name](study)) is not None]
+
+
+WAYS_OF_REPLAY = {"oracle": "perfect", "learned": "router", "best_signal": "best signal", "random": "random"}
+
+
+def replay_of(study: Study) -> Chart | None:
+    """Return a replay's agreement against the share of pairs that people answer."""
+    if "curves" not in study.result:
+        return None
+    rows = [
+        {"share": share, "way": name, "agreement": one["mean"], "low": one["low"], "high": one["high"]}
+        for way, name in WAYS_OF_REPLAY.items()
+        for share, one in zip(study.result["grid"], study.result["curves"][way], strict=True)
+    ]
+    columns = (
+        Column("share", "Share of pairs people answer", "share"),
+        Column("way", "Chosen by", "text"),
+        Column("agreement", "Labels equal to people's", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+    )
+    note = (
+        "Measured on pairs whose answer is known: people's answer for the share chosen, the judge's for the rest. The"
+        " router never saw the prompts it is tried on. The best signal is picked with hindsight, and the perfect choice"
+        " knows every mistake: no router can do better. Bands are 95 % intervals over prompts."
+    )
+    return Chart("replay", "What people's answers would have bought", note, columns, rows, {})
+
+
+def doubt_of(study: Study) -> Chart | None:
+    """Return how often a replay's judge was wrong where the predictor said it was so likely."""
+    curve = study.result.get("calibration", {}).get("curve")
+    if not curve:
+        return None
+    columns = (
+        Column("said", "Predicted", "share"),
+        Column("seen", "Were wrong", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("n", "Pairs", "count"),
+    )
+    note = (
+        "Pairs in ten equal parts, by the chance of a mistake that the router predicted. On the dashed line it is what"
+        " was predicted. Bars are 95 % intervals over prompts."
+    )
+    return Chart("doubt", "Mistakes predicted, and mistakes there were", note, columns, curve, {})
+
+
+WAYS_OF_MIXES = {"recommended": "mix found", "router": "router", "random": "random"}
+
+
+def mix_budgets_of(study: Study) -> Chart | None:
+    """Return what a proxy reward model reached at each budget on the pairs that a search over mixes kept apart."""
+    if "forecasts" not in study.result:
+        return None
+    rows = [
+        {"share": row["budget"], "way": words, "value": found["mean"], "low": found["low"], "high": found["high"]}
+        for row in study.result["budgets"]
+        for way, words in WAYS_OF_MIXES.items()
+        if (found := row["check"]["accuracy"].get(way)) is not None
+    ]
+    columns = (
+        Column("share", "Share of pairs people label", "share"),
+        Column("way", "Chosen by", "text"),
+        Column("value", "Right", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+    )
+    note = (
+        "How often the small reward model gives the response that people prefer, on prompts that took no part in the"
+        " search, with 95 % intervals over prompts. All ways are tried on the same pairs, so their differences are"
+        " surer than these intervals look; the table above has them."
+    )
+    return Chart("mix_budgets", "What people's labels buy the reward model", note, columns, rows, {})
+
+
+def mixes_of(study: Study) -> Chart | None:
+    """Return each trained mix's score against the one that was forecast for it."""
+    if "forecasts" not in study.result:
+        return None
+    rows = [{**point, "people": f"{point['budget']:.0%}"} for point in study.result["points"]]
+    columns = (
+        Column("people", "People label", "text"),
+        Column("predicted", "Forecast", "share"),
+        Column("actual", "After training", "share"),
+    )
+    note = (
+        "Each point is a mix. Across: how often its reward model was forecast to be right, by a predictor that had not"
+        " seen this mix. Up: how often it was right. On the dashed line the two are the same. What counts is whether"
+        " points of one colour rise from left to right."
+    )
+    return Chart("mixes", "Forecast, and what training gave", note, columns, rows, {})
+
+
+def drift(project: Project) -> Chart | None:
+    """Return how often the judge was wrong in audited pairs, in the order of the answers, and what was predicted."""
+    rows = drift_points(project)
+    columns = (
+        Column("last", "Audited pairs answered", "count"),
+        Column("expected", "Predicted wrong", "share"),
+        Column("observed", "Was wrong", "share"),
+        Column("low", "Low", "share"),
+        Column("high", "High", "share"),
+        Column("n", "Pairs", "count"),
+    )
+    note = (
+        "The judge's error in the audit slice, in the order in which its pairs were answered: parts of 20 pairs or more"
+        " with a 95 % interval (solid), and what was predicted for the same pairs before anybody answered (dashed)."
+    )
+    return Chart("drift", "Was the judge wrong as often as predicted?", note, columns, rows, {}) if rows else None
+
+
+def ways(project: Project) -> Chart | None:
+    """Return how the judge answered, in the order in which it did; None where it has too few answers for two parts."""
+    rows, before = judge_periods(project)
+    if len(rows) < 2:
+        return None
+    columns = (
+        Column("last", "Pairs judged", "count"),
+        Column("picks_a", "Prefers A", "share"),
+        Column("tie", "Calls it a tie", "share"),
+        Column("flipped", "Changes with the order", "share"),
+        Column("margin", "How sure, 0 to 1", "number"),
+        Column("n", "Pairs", "count"),
+    )
+    note = (
+        "The judge's own answers in the order in which it gave them, in parts of 50 pairs or more; no person's answer"
+        " is in it. A judge that stays the same wanders a little; a step is a change of the model or of the pairs."
+    )
+    return Chart("ways", "How the judge answers", note, columns, rows, {"planned": before})
+
+
+def fits(project: Project) -> Chart | None:
+    """Return how well each fit of the predictor did on held-out prompt groups, by the labels it had."""
+    rows = fit_points(project)
+    if len(rows) < 2:
+        return None
+    columns = (
+        Column("labels", "Labels", "count"),
+        Column("auroc", "AUROC", "number"),
+        Column("log_loss", "Log loss", "number"),
+        Column("ece", "Calibration error", "number"),
+        Column("kind", "Kind", "text"),
+    )
+    note = (
+        "Each time the predictor was fitted again, by the labelled pairs it had, on prompt groups left out of the fit."
+        " AUROC is the chance that it doubts a wrong label more than a right one (0.5 is guessing); calibration error"
+        " is how far its stated chances are from what happened (0 is perfect)."
+    )
+    return Chart("fits", "The predictor as labels arrived", note, columns, rows, {})
+
+
 def _with_ends(figure: dict[str, Any]) -> dict[str, Any]:
     """Return value, low, high and n of a figure; without an interval its ends are the value."""
     value = figure["value"]
@@ -200,4 +447,19 @@ OF_VERSION: dict[str, Callable[[JudgeVersion], Chart | None]] = {
     "reliability": reliability,
     "coverage": coverage,
 }
-CHARTS: dict[str, Callable[[Project], Chart | None]] = {"answers": answers, "frontier": frontier, "judges": judges}
+OF_STUDY: dict[str, Callable[[Study], Chart | None]] = {
+    "replay": replay_of,
+    "doubt": doubt_of,
+    "mix_budgets": mix_budgets_of,
+    "mixes": mixes_of,
+}
+CHARTS: dict[str, Callable[[Project], Chart | None]] = {
+    "answers": answers,
+    "frontier": frontier,
+    "judges": judges,
+    "parts": parts,
+    "rounds": rounds,
+    "drift": drift,
+    "ways": ways,
+    "fits": fits,
+}

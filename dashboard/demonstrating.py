@@ -27,8 +27,9 @@ from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from judges.running import start_run, work_off
+from routing.applying import apply_plan
 from routing.models import Label, Plan, PlanState, Route, RouteSource
-from routing.planning import Budget, apply_plan, draw_plan
+from routing.planning import Budget, draw_plan
 from routing.resolving import resolve_labels
 
 SAMPLE = Path(__file__).parent / "sample" / "pairs.jsonl"

@@ -123,7 +123,7 @@ def _question(verdict: Verdict) -> Question:
         order=verdict.order,
         pair_id=pair.pk,
         context=pair.prompt.context,
-        reference=pair.prompt.reference,
+        reference="" if verdict.order == Order.TAGS else pair.prompt.reference,
         group=pair.prompt.group,
         choice=choice if verdict.order == Order.WHY else "",
     )

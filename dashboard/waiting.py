@@ -9,9 +9,13 @@ from django.db.models.functions import Coalesce, Greatest
 from annotation.models import Import, OutboxEvent, Project
 from exports.models import Snapshot, SnapshotState
 from judges.models import JudgeRun, RunState, Verdict, VerdictState
+from routing.models import Plan, PlanState, Study, StudyKind, StudyState
+from routing.queueing import is_being_drawn
+from routing.studying import DEAD_AFTER
 
 # A worker that lives takes a message in under a second; the sweeper sends a lost one again every 30.
 PATIENCE = timedelta(seconds=60)
+STUDIES = {StudyKind.REPLAY: "the replay of {}", StudyKind.MIXES: "the search over mixes with {}"}
 
 
 class WaitingWork(NamedTuple):
@@ -22,9 +26,10 @@ class WaitingWork(NamedTuple):
 
 
 def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
-    """Return a project's work that has waited longer than a worker would let it, longest first; four queries.
+    """Return a project's work that has waited longer than a worker would let it, longest first; six queries.
 
-    A judge run waits when questions are open, none is under way and nothing was answered for a while.
+    A judge run waits when questions are open, none is under way and nothing was answered for a while. A study waits
+    when its turn has not come although no other is being worked on.
     """
     before = now - PATIENCE
     found = [
@@ -40,6 +45,13 @@ def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
         ).values_list("number", "created_at")
     ]
     found += [WaitingWork(f"the run of {run}", since) for run, since in _stalled_runs(project, before=before, now=now)]
+    found += _waiting_studies(project, before=before, now=now)
+    found += [
+        WaitingWork(f"the plan of {plan.created_at:%-d %b, %H:%M}", plan.created_at)
+        for plan in Plan.objects.filter(project=project, state=PlanState.DRAWING, created_at__lt=before)
+        if not is_being_drawn(plan, now=now)
+    ]
+    found += _waiting_applications(project, before=before)
     unrung = OutboxEvent.objects.filter(published_at__isnull=True, created_at__lt=before).order_by("created_at")
     found += [
         WaitingWork("news of answers (the broker does not take messages)", created)
@@ -60,3 +72,19 @@ def _stalled_runs(project: Project, *, before: datetime, now: datetime) -> list[
         .select_related("version__judge")
     )
     return [(str(run.version), run.since) for run in stalled]
+
+
+def _waiting_studies(project: Project, *, before: datetime, now: datetime) -> list[WaitingWork]:
+    # One worker takes them in turn, of whatever project.
+    under_way = Study.objects.filter(state=StudyState.RUNNING, heartbeat_at__gte=now - DEAD_AFTER)
+    waiting = Study.objects.filter(~Exists(under_way), project=project, state=StudyState.QUEUED)
+    fields = waiting.filter(heartbeat_at__lt=before).values_list("kind", "judge_name", "heartbeat_at")
+    return [
+        WaitingWork(STUDIES[StudyKind(kind)].format(judge), since) for kind, judge, since in fields if since is not None
+    ]
+
+
+def _waiting_applications(project: Project, *, before: datetime) -> list[WaitingWork]:
+    applying = Plan.objects.filter(project=project, state=PlanState.APPLYING)
+    asked = [datetime.fromisoformat(plan.figures["after"]["queued_at"]) for plan in applying]
+    return [WaitingWork("the opening of a plan's pairs to people", since) for since in asked if since < before]

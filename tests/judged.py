@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from annotation.models import Origin, Pair, Preference, Project, Rater, RaterKind
+from annotation.models import Origin, Pair, Preference, Project, Prompt, Rater, RaterKind, Response
+from annotation.models.pairs import content_hash
 from judges.averaging import VerdictValues, settle
 from judges.models import Judge, JudgeKind, JudgeVersion, Verdict, VerdictState
 
@@ -19,6 +20,31 @@ def make_judge(
     return JudgeVersion.objects.create(
         judge=judge, rater=rater, number=number, protocol=protocol, content_hash=f"{name}-{number}"
     )
+
+
+def make_pairs(project: Project, n: int, *, groups: int | None = None, words: int = 4, start: int = 0) -> list[Pair]:
+    """Return so many new pairs in three statements, over `groups` prompt groups (default: each its own).
+
+    The responses have `words` words, and the texts and names follow from the pair's number, which `start` moves.
+    """
+    prompts, responses, pairs = [], [], []
+    for number in range(start, start + n):
+        messages = [{"role": "user", "content": f"Question {number} of the project?"}]
+        digest = content_hash(messages)
+        group = digest if groups is None else f"group {number % groups}"
+        prompt = Prompt(project=project, messages=messages, content_hash=digest, group=group, language="en")
+        sides = []
+        for side in "ab":
+            text = [{"role": "assistant", "content": " ".join([f"answer {number} {side}", *["word"] * (words - 3)])}]
+            model = f"model-{side}"
+            sides.append(Response(prompt=prompt, messages=text, content_hash=content_hash(text), model=model))
+        a, b = sides
+        prompts.append(prompt)
+        responses += sides
+        pairs.append(Pair(project=project, prompt=prompt, response_a=a, response_b=b, external_id=f"many-{number}"))
+    Prompt.objects.bulk_create(prompts)
+    Response.objects.bulk_create(responses)
+    return Pair.objects.bulk_create(pairs)
 
 
 def judge_pairs(version: JudgeVersion, pairs: Sequence[Pair], answers: Sequence[str]) -> None:

@@ -157,6 +157,10 @@ def cell(value: Any, kind: str) -> SafeString | str:
     """Write a cell of a chart's table by its kind."""
     if kind == "share":
         return percent(value)
+    if kind == "usd":
+        return usd(value)
+    if kind == "number":
+        return NOTHING if value is None else f"{value:.3f}"
     return intcomma(value) if kind == "count" else str(value)
 
 

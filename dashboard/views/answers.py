@@ -42,7 +42,7 @@ def judge_answers(request: HttpRequest, project: Project, version_id: uuid.UUID)
 def judge_prompt(request: HttpRequest, project: Project, version_id: uuid.UUID) -> HttpResponse:
     """Show what a version is asked, its settings, and how the judge's versions differ."""
     version = get_object_or_404(versions_of(project), pk=version_id)
-    example = with_texts(Verdict.objects.filter(version=version)).order_by("pk").first()
+    example = with_texts(Verdict.objects.of_labels().filter(version=version)).order_by("pk").first()
     versions = list(versions_of(project).filter(judge=version.judge).order_by("-number"))
     context = {
         "facts": facts_of(version),

@@ -11,20 +11,24 @@ from dashboard import charting
 from dashboard.access import managed
 from dashboard.charts import WIDTHS, Theme
 from judges.models import JudgeVersion
-from routing.models import Plan
+from routing.models import Plan, Study
 
 
 @require_GET
 @managed
 def chart(request: HttpRequest, project: Project, name: str, theme: Theme, width: str) -> HttpResponse:
-    """Draw one of the project's charts, with `?plan=` a plan's frontier, or with `?judge=` one of a judge version's."""
+    """Draw one of the project's charts; `?plan=`, `?judge=` or `?study=` names what else it is about."""
     known = name in charting.CHARTS or (name in charting.OF_VERSION and "judge" in request.GET)
+    known = known or (name in charting.OF_STUDY and "study" in request.GET)
     if not known or theme not in get_args(Theme) or width not in WIDTHS:
         raise Http404("No such chart.")
     if name in charting.OF_VERSION:
         versions = JudgeVersion.objects.filter(judge__project=project)
         version = get_object_or_404(versions.select_related("judge__project"), pk__in=_uuids(request.GET["judge"]))
         found = charting.OF_VERSION[name](version)
+    elif name in charting.OF_STUDY:
+        studies = Study.objects.filter(project=project).defer("checkpoint")
+        found = charting.OF_STUDY[name](get_object_or_404(studies, pk__in=_uuids(request.GET["study"])))
     elif name == "frontier" and "plan" in request.GET:
         plan = get_object_or_404(Plan.objects.filter(project=project), pk__in=_uuids(request.GET["plan"]))
         found = charting.frontier_of(plan)

@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from annotation.models import Choice, Pair, Preference, Project, RaterKind
+from dashboard import planning
 from dashboard.access import managed
 from dashboard.listing import STATES, page_of_pairs
 from dashboard.views.showing import show
@@ -41,14 +42,15 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
     found = get_object_or_404(Pair.objects.in_project(project).with_texts(), pk=pair_id)
     votes = Preference.objects.filter(pair=found, rater__kind=RaterKind.PERSON).select_related("rater", "criterion")
     verdicts = Verdict.objects.filter(pair=found).select_related("version__judge")
-    routes = Route.objects.filter(pair=found, plan__state=PlanState.APPLIED).select_related("plan")
+    routes = Route.objects.filter(pair=found, plan__state=PlanState.APPLIED).select_related("plan", "pair")
+    last = routes.order_by("-plan__applied_at").first()
     context = {
         "pair": found,
         "label": Label.objects.filter(pair=found).first(),
         "votes": votes.order_by("created_at", "id"),
         "verdicts": verdicts.order_by("version__judge__name", "version__number", "order"),
         "flags": [(side, _in_words(flags)) for side, flags in flags_of_pair(found).items() if flags],
-        "routes": routes.order_by("-plan__applied_at"),
+        "routed": planning.reasoned(last.plan, [last]) if last is not None else [],
     }
     return show(request, project, "pair.html", "pairs", context)
 

@@ -14,6 +14,7 @@ from dashboard.access import managed, signed_in
 from dashboard.forms import ProjectForm
 from dashboard.summarising import flow_of, has_unresolved, measured_agreement, money_of, needs_of, project_rows
 from dashboard.views.showing import show, status_of
+from routing.drifting import reasons_of
 from routing.resolving import resolve_labels
 
 
@@ -58,6 +59,7 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
         "agreement": remembering.remembered(f"agreement:{version}", lambda: measured_agreement(project)),
         "spending": remembering.report(project, "spending", version),
         "needs": needs_of(project, flow, judges),
+        "alarm": reasons_of(project),
         "charts": charting.offered(project, ("answers", "frontier")),
     }
     return show(request, project, "project.html", "project", context)

@@ -1,15 +1,86 @@
-"""Replay."""
+"""Replays: asked for, followed, read."""
 
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET
+from uuid import UUID
 
-from annotation.models import Project
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils.text import slugify
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.errors import TiebreakError
+from annotation.models import Project, User
+from dashboard import charting
 from dashboard.access import managed
-from dashboard.views.showing import show_routing
+from dashboard.studies import followed, judges_to_replay, listed, replay_tables
+from dashboard.study_forms import ReplayForm
+from dashboard.views.showing import show_routing, status_of
+from routing.models import Study, StudyKind, StudyState
+from routing.studying import queue_study
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@managed
+def replays(request: HttpRequest, project: Project) -> HttpResponse:
+    """List the replays and ask for one; it changes no label and opens nothing to people."""
+    judges = judges_to_replay(project)
+    form = ReplayForm(request.POST or None, project=project, judges=judges)
+    if form.is_valid():
+        assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
+        try:
+            study = queue_study(
+                project,
+                StudyKind.REPLAY,
+                judge_name=form.cleaned_data["judge"],
+                options=form.options().to_json(),
+                seed=form.cleaned_data["seed"],
+                created_by=request.user,
+            )
+        except TiebreakError as error:
+            form.add_error("judge", str(error))
+        else:
+            return redirect("replay", project.slug, study.pk)
+    studies = Study.objects.filter(project=project, kind=StudyKind.REPLAY).defer("checkpoint")
+    context = {
+        "form": form,
+        "studies": listed(studies),
+        "ready": [one for one in judges if not one.reason],
+        "short": [one for one in judges if one.reason],
+    }
+    return show_routing(request, project, "replays.html", "replays", context, status=status_of(form))
 
 
 @require_GET
 @managed
-def replays(request: HttpRequest, project: Project) -> HttpResponse:
-    """Show the page."""
-    return show_routing(request, project, "replays.html", "replays")
+def replay(request: HttpRequest, project: Project, study_id: UUID) -> HttpResponse:
+    """Show how far a replay is, or what it found."""
+    found = _replay(project, study_id)
+    context = {"study": found, "one": followed(found)}
+    if found.state == StudyState.DONE:
+        context |= {
+            "result": found.result,
+            "tables": replay_tables(found.result),
+            "charts": charting.of_study(found),
+        }
+    return show_routing(request, project, "replay.html", "replays", context)
+
+
+@require_GET
+@managed
+def replay_json(request: HttpRequest, project: Project, study_id: UUID) -> HttpResponse:
+    """Give a finished replay's figures as the JSON that `replay_routing --json` prints."""
+    found = get_object_or_404(
+        Study.objects.defer("checkpoint"),
+        project=project,
+        pk=study_id,
+        kind=StudyKind.REPLAY,
+        state=StudyState.DONE,
+    )
+    response = JsonResponse(found.result, json_dumps_params={"sort_keys": True, "ensure_ascii": False, "indent": 1})
+    name = f"replay-{project.slug}-{slugify(found.judge_name)}.json"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _replay(project: Project, study_id: UUID) -> Study:
+    studies = Study.objects.filter(project=project, kind=StudyKind.REPLAY).defer("checkpoint")
+    return get_object_or_404(studies.select_related("created_by"), pk=study_id)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from annotation.models import Project
 from dashboard.waiting import waiting_work
+from routing.drifting import reasons_of
 
 SECTIONS = (
     ("project", "Overview"),
@@ -42,7 +43,7 @@ def show_routing(
     status: int = 200,
 ) -> HttpResponse:
     """Render one of the pages of routing; its template extends `dashboard/_routing_layout.html`."""
-    tabs = {"tabs": ROUTING_TABS, "tab": tab}
+    tabs = {"tabs": ROUTING_TABS, "tab": tab, "alarm": reasons_of(project)}
     return show(request, project, template, "routing", {**tabs, **(context or {})}, status=status)
 
 

@@ -39,12 +39,25 @@ CURVE = pd.DataFrame(
 JUDGES = pd.DataFrame([{"judge": "gpt v1", "value": 0.8, "low": 0.7, "high": 0.9, "n": 60}])
 
 
-def test_the_frontier_starts_at_the_judge_and_ends_where_people_answer_everything() -> None:
-    rows = charts.frontier_rows([0.5, 0.3, 0.1, 0.1], points=5)
-    router = rows[rows["way"] == "router"]["agreement"].tolist()
-    random = rows[rows["way"] == "random"]["agreement"].tolist()
-    assert router == pytest.approx([0.75, 0.875, 0.95, 0.975, 1.0])
-    assert random == pytest.approx([0.75, 0.8125, 0.875, 0.9375, 1.0])
+FRONTIER = pd.DataFrame(
+    [
+        {"share": share, "way": way, "agreement": 0.75 + gain * share, "low": 0.7 + gain * share, "high": 1.0}
+        for way, gain in (("router", 0.25), ("at random", 0.2), ("best single signal (flipped)", 0.22))
+        for share in (0.0, 0.5, 1.0)
+    ]
+)
+
+
+@pytest.mark.parametrize(("stop", "words"), [(None, ["this plan, 25%"]), (0.5, ["this plan, 25%", "stop here, 50%"])])
+def test_the_frontier_bands_the_router_alone_and_marks_the_plan_and_the_stop(
+    stop: float | None, words: list[str]
+) -> None:
+    spec = charts.frontier_chart(FRONTIER, planned=0.25, stop=stop, theme="light", width=640).to_dict()
+    band, lines, *marks = spec["layer"]
+    assert band["transform"][0]["filter"] == "(datum.way === 'router')"
+    assert lines["encoding"]["color"]["scale"]["domain"] == list(dict.fromkeys(FRONTIER["way"]))
+    found = [row["text"] for mark in marks[1::2] for row in spec["datasets"][mark["data"]["name"]]]
+    assert found == words
 
 
 def test_people_are_solid_and_simulated_answers_are_outlines() -> None:
@@ -56,10 +69,9 @@ def test_people_are_solid_and_simulated_answers_are_outlines() -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_an_image_holds_nothing_the_content_policy_forbids(theme: charts.Theme) -> None:
-    frontier = charts.frontier_rows([0.5, 0.3, 0.1, 0.1])
     for chart in (
         charts.answers_chart(ANSWERS, theme=theme, width=300),
-        charts.frontier_chart(frontier, planned=0.25, theme=theme, width=300),
+        charts.frontier_chart(FRONTIER, planned=0.25, stop=0.4, theme=theme, width=300),
         charts.judges_chart(JUDGES, theme=theme, width=300),
         charts.reliability_chart(CURVE, theme=theme, width=300),
         charts.coverage_chart(CURVE[:3], theme=theme, width=300),

@@ -10,8 +10,9 @@ from dashboard.summarising import flow_of, measured_agreement, money_of, needs_o
 from judges.defining import add_judge
 from judges.models import JudgeKind, JudgeVersion, ResponseFlag
 from judges.running import start_run, work_off
+from routing.applying import apply_plan
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, apply_plan, draw_plan
+from routing.planning import Budget, draw_plan
 from routing.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project
 
@@ -216,13 +217,13 @@ def test_a_withheld_pair_is_not_called_disputed(ada: Client, length: JudgeVersio
         make_preference(pair, make_person(project, "ben"), choice)
     # Its two responses are those of other pairs' too: this flag belongs to one prompt's response alone.
     ResponseFlag.objects.create(response=pairs[0].response_a, kind="request", quote="choose me", detector=1)
-    draw_and_apply = draw_plan(project, budget=Budget.parse("5%"), judge="length", audit_share=0)
+    draw_and_apply = draw_plan(project, budget=Budget.parse("10%"), judge="length")
     Plan.objects.filter(pk=draw_and_apply.pk).update(state="applied")
     resolve_labels(project)
     flow = flow_of(project)
     assert (flow.disputed, flow.withheld) == (0, 1)
     needs = [need.text for need in needs_of(project, flow, [])]
-    assert needs[0] == "1 pair without a label: a response speaks to the judge, so people decide"
+    assert needs[0] == "1 pair without a label: the judge's answer is withheld, so people decide"
     listed = ada.get(f"/projects/{project.slug}/pairs/?state=withheld").text
     assert pairs[0].external_id in listed
     assert pairs[0].external_id not in ada.get(f"/projects/{project.slug}/pairs/?state=disputed").text

@@ -10,6 +10,7 @@ from annotation.models import Import, Pair, Project
 from dashboard.urls import urlpatterns
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
+from routing.models import Study
 from routing.planning import Budget, draw_plan
 
 OPEN = {"home", "new_project", "livez", "readyz"}
@@ -18,10 +19,15 @@ POST_ONLY = {
     "resolve",
     "steer_run",
     "apply_plan",
+    "steer_study",
+    "check_drift",
+    "replan",
     "probe_judge",
     "test_judge",
     "calibrate_judge",
     "explain_judge",
+    "start_tags",
+    "fetch_embeddings",
 }
 
 
@@ -32,6 +38,9 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     plan = draw_plan(project, budget=Budget.parse("50%"), judge="length")
     job = Import.objects.create(project=project, filename="x.jsonl", path="x", on_error="refuse")
     snapshot = Snapshot.objects.create(project=project, number=1, state="done", content_hash="0" * 64)
+    replay, search = (
+        Study.objects.create(project=project, kind=kind, judge_name="length") for kind in ("replay", "mixes")
+    )
     names: dict[str, list[object]] = {
         "import": [job.pk],
         "judge": [length.pk],
@@ -47,10 +56,18 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "run_test": [run.pk],
         "steer_run": [run.pk, "pause"],
         "plan": [plan.pk],
+        "why": [plan.pk],
         "apply_plan": [plan.pk],
+        "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
         "export": [snapshot.pk],
         "export_file": [snapshot.pk, "README.md"],
+        "replay": [replay.pk],
+        "replay_json": [replay.pk],
+        "study": [replay.pk],
+        "steer_study": [replay.pk, "stop"],
+        "mix_search": [search.pk],
+        "mixes_json": [search.pk],
         "chart": ["judges", "light", "wide"],
     }
     found = [str(pattern.name) for pattern in urlpatterns]
@@ -79,9 +96,9 @@ def test_a_project_one_does_not_manage_is_not_there(
 
 
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
-    # A chart of judges needs ten answers, and the file was never written: there is nothing to send.
-    absent = {"chart": 404, "export_file": 404}
-    moved = dict.fromkeys([*POST_ONLY, "run"], 302)
+    # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
+    absent = {"chart": 404, "export_file": 404, "replay_json": 404, "mixes_json": 404}
+    moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 
 

@@ -14,8 +14,10 @@ from exports.models import Snapshot
 from exports.snapshotting import write_snapshot
 from judges.models import JudgeRun
 from judges.running import work_off
+from routing.applying import apply_plan, work_apply
 from routing.models import Plan
-from routing.planning import Budget, apply_plan, draw_plan
+from routing.planning import Budget, draw_plan
+from routing.queueing import draw_queued
 from routing.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project, make_user
 from tests.journeys.steps import sign_in
@@ -70,14 +72,18 @@ def test_a_manager_goes_from_a_file_to_a_dataset(page: Page, tmp_path: Path) -> 
     page.get_by_role("link", name="Routing").click()
     page.get_by_label("How much").fill("50")
     page.get_by_role("button", name="Draw the plan").click()
-    expect(page.get_by_role("button", name="Open 6 pairs to people")).to_be_visible()
+    expect(page.get_by_text("Waiting for a worker")).to_be_visible()
+    draw_queued(Plan.objects.get().pk)
+    expect(page.get_by_text("A draft: nothing is open to people yet.")).to_be_visible()
     page.get_by_role("button", name="Open 6 pairs to people").click()
-    expect(page.get_by_text("6 pairs are open to people.")).to_be_visible()
+    expect(page.get_by_text("Being applied").first).to_be_visible()
+    work_apply(Plan.objects.get().pk)
+    resolve_labels(Plan.objects.get().project)
     assert Plan.objects.get().state == "applied"
 
     page.get_by_role("link", name="Overview").click()
-    page.get_by_role("link", name="People 6").click()
-    expect(page.locator("tbody tr")).to_have_count(6)
+    page.get_by_role("link", name="People 5").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
 
     page.get_by_role("link", name="Export").click()
     page.get_by_role("button", name="Write the export").click()
@@ -125,7 +131,7 @@ def test_pages_are_accessible_and_fit_a_phone(
     page.on("console", lambda message: problems.append(message.text) if message.type in {"error", "warning"} else None)
     sign_in(page, "ada", "/")
     plan, pair = Plan.objects.get(), Pair.objects.in_project(study)[0]
-    below = [*PAGES, f"routing/{plan.pk}/", f"pairs/{pair.pk}/"]
+    below = [*PAGES, f"routing/{plan.pk}/", f"routing/{plan.pk}/why/", f"pairs/{pair.pk}/"]
     for address in ["/", "/new-project/", *(f"/projects/helpfulness/{part}" for part in below)]:
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} is too wide"

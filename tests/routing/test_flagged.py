@@ -9,9 +9,10 @@ from judges.flagging import flag_responses, flagged_pairs
 from judges.models import JudgeVersion, Verdict
 from judges.options import Options
 from judges.running import start_run, work_off
+from routing.applying import apply_plan
 from routing.calibrating import calibrate_judges
 from routing.models import Label, LabelSource, RouteSource
-from routing.planning import Budget, apply_plan, draw_plan
+from routing.planning import Budget, draw_plan
 from routing.resolving import WITHHELD, resolve_labels
 from routing.tasks import resolve_pair
 from routing.trusting import choose_judge
@@ -70,19 +71,22 @@ def test_flagged_pairs_go_to_people_first_and_a_person_decides_them() -> None:
     version = make_judge(project)
     judge_pairs(version, pairs, ["b"] * 3 + ["flip", "a", "a"] * 9)
     flag_responses(project)
-    plan = draw_plan(project, budget=Budget.parse("10%"), judge="gpt", audit_share=0.0)
+    plan = draw_plan(project, budget=Budget.parse("14%"), judge="gpt")
     routes = plan.routes.filter(source=RouteSource.PEOPLE)
     assert {route.pair_id for route in routes} == {pair.pk for pair in pairs[:3]}
     assert all(route.why[0].startswith("a response is flagged") for route in routes)
     assert plan.figures["counts"] == {
         "people": 3,
-        "audit": 0,
-        "ai": 27,
+        "audit": 1,
+        "second": 0,
+        "ai": 26,
         "without_judge_label": 0,
         "flagged": 3,
+        "split": 0,
     }
     apply_plan(plan)
-    assert set(Task.objects.values_list("pair_id", flat=True)) == {pair.pk for pair in pairs[:3]}
+    audited = set(plan.routes.filter(source=RouteSource.AUDIT).values_list("pair_id", flat=True))
+    assert set(Task.objects.values_list("pair_id", flat=True)) == {pair.pk for pair in pairs[:3]} | audited
     assert not Label.objects.filter(pair__in=pairs[:3]).exclude(choice="").exists()
     make_preference(pairs[0], "x", "a")
     resolve_pair(pair_id=str(pairs[0].pk))
@@ -95,12 +99,12 @@ def test_flagged_pair_without_a_judges_label_is_asked_as_well() -> None:
     version = make_judge(project)
     judge_pairs(version, pairs[1:], ["flip"] + ["a"] * 18)
     flag_responses(project)
-    plan = draw_plan(project, budget=Budget.parse("5%"), judge="gpt", audit_share=0.0)
+    plan = draw_plan(project, budget=Budget.parse("10%"), judge="gpt")
     (route,) = plan.routes.filter(source=RouteSource.PEOPLE)
     assert (route.pair_id, route.p_wrong) == (pairs[0].pk, None)
     assert route.expected_gain == pytest.approx(1 / 0.9)
     apply_plan(plan)
-    assert Task.objects.get().priority == pytest.approx(1 / 0.9)
+    assert Task.objects.get(pair=pairs[0]).priority == pytest.approx(1 / 0.9)
 
 
 @pytest.mark.parametrize("text", WHOLE, ids=["empty", "colon", "opening", "headings", "repeated"])

@@ -20,6 +20,8 @@ class Command(ProjectCommand):
         parser.add_argument("--judge", required=True, help='name of the judge, or "name · protocol"')
         parser.add_argument("--budgets", default="10,25,50", help="shares of human labels in %% (10,25,50)")
         parser.add_argument("--repeats", type=int, default=20, help="times the folds are drawn (20)")
+        parser.add_argument("--proxy", action="store_true", help="also train a small reward model on each mix")
+        parser.add_argument("--guarantee", action="store_true", help="also try the guarantee on 300 random splits")
         parser.add_argument("--seed", type=int, default=0, help="seed of the folds, the ties and the bootstrap (0)")
 
     def run(self, **options: Any) -> Mapping[str, Any]:
@@ -36,6 +38,8 @@ class Command(ProjectCommand):
                 budgets=budgets,
                 repeats=options["repeats"],
                 seed=options["seed"],
+                proxy=options["proxy"],
+                guarantee=options["guarantee"],
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         show_replay(result, console_on(self.stdout))
