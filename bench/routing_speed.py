@@ -107,7 +107,8 @@ def set_up(*, keep: bool) -> None:
     from django.db import connection
 
     settings.OUTBOX_CONSUMERS = {}
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, keepdb=keep)
+    # Not `serialize`: Django would hold the whole database as one text for tests to put back, which no worker does.
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, keepdb=keep, serialize=False)
 
 
 def drop(_: argparse.Namespace) -> None:

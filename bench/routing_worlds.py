@@ -1,6 +1,6 @@
 """Simulated projects whose truth is known: whether our figures hold as often as they say.
 
-The world of docs/routing.md: pairs with a confidence c ~ Beta(5, 2), a judge that is right with probability
+The world of docs/measuring.md: pairs with a confidence c ~ Beta(5, 2), a judge that is right with probability
 .5 + .45 c, and a predictor that believes .5 + .4 c. Numpy only; tests run a small number of projects.
 """
 

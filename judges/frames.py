@@ -1,13 +1,18 @@
 """Verdicts and judges' preferences as frames: what signals, cards and reports count."""
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from django.db.models import Q
+from django.db.models import FloatField, Q
 from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
+from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project
 from judges.calibrating import calibrated
 from judges.models import SECOND_PASSES, JudgeVersion, Order, Verdict
@@ -48,23 +53,35 @@ PREFERENCE_COLUMNS = (
     "calibrated_prob_a",
 )
 
-# What is read of a verdict's row; of its texts only whether there is one.
-_VERDICT_FIELDS = (
-    "pair_id",
-    "version_id",
-    "order",
-    "choice",
-    "prob_a",
-    "score_a",
-    "score_b",
-    "explained",
-    "seconds",
-    "cost_usd",
-    "prob_tie",
-    "label_mass",
-    "samples",
-    "from_cache",
-)
+# What is read of a verdict's row and as what it is held; of its texts only whether there is one.
+_VERDICT_FIELDS: dict[str, type] = {
+    "pair_id": UUID,
+    "version_id": UUID,
+    "order": str,
+    "choice": str,
+    "prob_a": float,
+    "score_a": float,
+    "score_b": float,
+    "has_rationale": bool,
+    "seconds": float,
+    "cost": float,
+    "prob_tie": float,
+    "label_mass": float,
+    "samples": int,
+    "from_cache": bool,
+}
+_PREFERENCE_FIELDS: dict[str, type] = {
+    "pair_id": UUID,
+    "rater_id": UUID,
+    "choice": str,
+    "prob_a": float,
+    "consistent": object,
+    "prob_tie": float,
+    "score_a": float,
+    "score_b": float,
+}
+# Rows are held as columns of numbers and shared texts; as Python's objects they take several times more.
+ROWS_PER_PIECE = 20_000
 
 
 def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = None) -> pd.DataFrame:
@@ -82,16 +99,25 @@ def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = No
         .filter(version__in=list(known))
         .exclude(order__in=SECOND_PASSES)
         .order_by("version_id", "pair_id", "order")
-        .annotate(explained=~Q(rationale=""), prob_tie=KT("distribution__tie"))
-        .values_list(*_VERDICT_FIELDS)
+        .annotate(explained=~Q(rationale=""))
+        .values_list(
+            id_text("pair_id"),
+            id_text("version_id"),
+            "order",
+            "choice",
+            "prob_a",
+            "score_a",
+            "score_b",
+            "explained",
+            "seconds",
+            Cast("cost_usd", FloatField()),
+            KT("distribution__tie"),
+            "label_mass",
+            "samples",
+            "from_cache",
+        )
     )
-    frame = pd.DataFrame.from_records(list(rows.iterator(chunk_size=5000)), columns=list(_VERDICT_FIELDS))
-    frame = frame.rename(columns={"explained": "has_rationale", "cost_usd": "cost"})
-    floats = ["prob_a", "score_a", "score_b", "seconds", "cost", "prob_tie", "label_mass"]
-    frame[floats] = frame[floats].astype(float)
-    frame["has_rationale"] = frame["has_rationale"].astype(bool)
-    frame["from_cache"] = frame["from_cache"].astype(bool)
-    frame["samples"] = frame["samples"].astype(int)
+    frame = _framed(rows.iterator(chunk_size=5000), _VERDICT_FIELDS)
     return _named(frame, project, known)[list(VERDICT_COLUMNS)]
 
 
@@ -104,25 +130,18 @@ def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | 
     `versions` narrows the rows. Three queries.
     """
     known = _versions(project, versions)
-    by_rater = {version.rater_id: key for key, version in known.items()}
+    by_rater = {str(version.rater_id): str(key) for key, version in known.items()}
     rows = (
         Preference.objects.counted()
-        .filter(rater__in=list(by_rater))
+        .filter(rater__in=[version.rater_id for version in known.values()])
         .order_by("rater_id", "pair_id")
-        .values_list("pair_id", "rater_id", "choice", "prob_a", "meta")
+        .values_list(id_text("pair_id"), id_text("rater_id"), "choice", "prob_a", "meta")
     )
     told = ("consistent", "prob_tie", "score_a", "score_b")
-    records = [
-        (pair_id, by_rater[rater_id], rater_id, choice, prob_a, *(meta.get(name) for name in told))
-        for pair_id, rater_id, choice, prob_a, meta in rows.iterator(chunk_size=5000)
-    ]
-    names = ["pair_id", "version_id", "rater_id", "choice", "prob_a", *told]
-    frame = pd.DataFrame.from_records(records, columns=names)
-    floats = ["prob_a", "prob_tie", "score_a", "score_b"]
-    frame[floats] = frame[floats].astype(float)
-    frame["consistent"] = frame["consistent"].astype(object)
+    records = ((*row, *(meta.get(name) for name in told)) for *row, meta in rows.iterator(chunk_size=5000))
+    frame = _framed(records, _PREFERENCE_FIELDS)
+    frame["version_id"] = frame["rater_id"].map(by_rater).astype(object)
     frame["calibrated_prob_a"] = _calibrated(frame, known)
-    frame["rater_id"] = _as_text(frame["rater_id"])
     return _named(frame, project, known)[list(PREFERENCE_COLUMNS)]
 
 
@@ -146,7 +165,7 @@ def _calibrated(frame: pd.DataFrame, versions: Mapping[UUID, JudgeVersion]) -> "
     mapped = frame["prob_a"].copy()
     for key, version in versions.items():
         if version.calibration:
-            rows = frame.loc[frame["version_id"] == key, "prob_a"]
+            rows = frame.loc[frame["version_id"] == str(key), "prob_a"]
             mapped[rows.index] = rows.map({prob: calibrated(version, prob) for prob in rows.dropna().unique()})
     return mapped
 
@@ -160,21 +179,48 @@ def _versions(project: Project, versions: Iterable[JudgeVersion] | None) -> dict
     return {version.pk: version for version in found}
 
 
+def _framed(rows: Iterable[tuple[Any, ...]], kinds: Mapping[str, type]) -> pd.DataFrame:
+    """Return rows as a frame with a column for each of `kinds`, filled a piece at a time.
+
+    Ids are spelled as Python spells them, and each text is held once however often it occurs.
+    """
+    texts: dict[str, str] = {}
+    pieces = []
+    waiting = iter(rows)
+    while piece := list(islice(waiting, ROWS_PER_PIECE)):
+        columns = zip(kinds.values(), zip(*piece, strict=True), strict=True)
+        pieces.append([_column(kind, values, texts) for kind, values in columns])
+    frame = {}
+    for place, (name, kind) in enumerate(kinds.items()):
+        none_yet: npt.NDArray[Any] = np.array([], dtype=_dtype(kind))
+        values = np.concatenate([none_yet, *(piece[place] for piece in pieces)])
+        # Texts are of pandas' own kind of text, but for ids.
+        frame[name] = pd.Series(values, dtype=None if kind is str else values.dtype)
+    return pd.DataFrame(frame)
+
+
+def _column(kind: type, values: tuple[Any, ...], texts: dict[str, str]) -> npt.NDArray[Any]:
+    written = spelled_ids(values) if kind is UUID else values
+    if kind in (str, UUID):
+        written = [texts.setdefault(one, one) for one in written]
+    return np.array(written, dtype=_dtype(kind))
+
+
+def _dtype(kind: type) -> type:
+    return object if kind in (str, UUID) else kind
+
+
 def _named(frame: pd.DataFrame, project: Project, versions: dict[UUID, JudgeVersion]) -> pd.DataFrame:
-    """Add group, judge and protocol, and turn ids into strings."""
+    """Add group, judge and protocol."""
     # Who asks for no rows gets the columns alone, and no walk over the pairs.
-    groups = dict(Pair.objects.filter(project=project).values_list("id", "prompt__group")) if len(frame) else {}
-    frame["group"] = _mapped(frame["pair_id"], groups)
-    frame["judge"] = _mapped(frame["version_id"], {key: version.judge.name for key, version in versions.items()})
-    frame["protocol"] = _mapped(frame["version_id"], {key: version.protocol for key, version in versions.items()})
-    frame["pair_id"], frame["version_id"] = _as_text(frame["pair_id"]), _as_text(frame["version_id"])
+    found = Pair.objects.filter(project=project).values_list(id_text("id"), "prompt__group") if len(frame) else ()
+    pair_ids, groups = zip(*found, strict=True) if found else ((), ())
+    by_version = {str(key): version for key, version in versions.items()}
+    frame["group"] = _mapped(frame["pair_id"], dict(zip(spelled_ids(pair_ids), groups, strict=True)))
+    frame["judge"] = _mapped(frame["version_id"], {key: version.judge.name for key, version in by_version.items()})
+    frame["protocol"] = _mapped(frame["version_id"], {key: version.protocol for key, version in by_version.items()})
     return frame
 
 
-def _mapped(keys: "pd.Series[Any]", names: dict[UUID, str]) -> "pd.Series[Any]":
+def _mapped(keys: "pd.Series[Any]", names: Mapping[str, str]) -> "pd.Series[Any]":
     return keys.map(names).astype(object)
-
-
-def _as_text(keys: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return ids as strings, each made once however often it occurs."""
-    return keys.map({key: str(key) for key in keys.unique()}).astype(object)

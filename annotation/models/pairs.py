@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
@@ -17,6 +18,11 @@ def content_hash(value: Any) -> str:
     """Return the SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def joined_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the contents of chat messages, joined by blank lines."""
+    return "\n\n".join(message["content"] for message in messages)
 
 
 class Prompt(models.Model):
@@ -77,7 +83,7 @@ class Response(models.Model):
     @property
     def text(self) -> str:
         """The response as plain text: the contents of its messages, joined by blank lines."""
-        return "\n\n".join(message["content"] for message in self.messages)
+        return joined_text(self.messages)
 
 
 class PairQuerySet(models.QuerySet["Pair"]):

@@ -7,7 +7,9 @@ import pandas as pd
 from django.db.models import Count, Q
 
 from annotation.aggregating import consensus, vote_frame
+from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Project, Response
+from annotation.models.pairs import joined_text
 from judges.families import family_of
 from judges.models import SECOND_PASSES, JudgeVersion, ResponseFlag, VerdictState
 from judges.options import example_pairs
@@ -122,20 +124,34 @@ def _asked(versions: list[JudgeVersion]) -> dict[Any, Asked]:
 
 
 def _pairs(project: Project) -> pd.DataFrame:
-    responses = Response.objects.filter(prompt__project=project).values_list("id", "messages", "model")
-    known: dict[Any, tuple[str, int, str]] = {}
-    families: dict[str, str] = {}
-    for key, messages, model in responses.iterator(chunk_size=2000):
-        if model not in families:
-            families[model] = family_of(model)
-        known[key] = (str(key), len(Response(messages=messages).text.strip()), families[model])
-    rows = Pair.objects.filter(project=project).values_list(
-        "id", "prompt__group", "prompt_id", "response_a_id", "response_b_id"
+    # Pairs first: the responses of what is imported meanwhile are then among those read.
+    pairs = Pair.objects.filter(project=project).values_list(
+        id_text("id"), "prompt__group", id_text("prompt_id"), id_text("response_a_id"), id_text("response_b_id")
     )
-    records = []
-    for key, group, prompt, a, b in rows:
-        (id_a, length_a, family_a), (id_b, length_b, family_b) = known[a], known[b]
-        records.append((str(key), group, str(prompt), id_a, id_b, length_a, length_b, family_a, family_b))
-    frame = pd.DataFrame.from_records(records, columns=["pair_id", *PAIR_COLUMNS]).set_index("pair_id")
-    frame[["length_a", "length_b"]] = frame[["length_a", "length_b"]].astype(float)
-    return frame
+    records = list(pairs.iterator(chunk_size=5000))
+    found = pd.DataFrame.from_records(records, columns=["pair_id", *PAIR_COLUMNS[:4]])
+    responses = _responses(project)
+    # As an index, since an empty list would become a column of numbers.
+    pair_ids, prompts = (pd.Index(spelled_ids(found[name])) for name in ("pair_id", "prompt"))
+    frame = pd.DataFrame({"pair_id": pair_ids, "group": found["group"], "prompt": prompts})
+    for side in ("a", "b"):
+        theirs = responses.loc[found[f"response_{side}"]]
+        frame[f"response_{side}"] = theirs["id"].to_numpy()
+        frame[f"length_{side}"] = theirs["length"].to_numpy(dtype=float)
+        frame[f"family_{side}"] = theirs["family"].to_numpy()
+    return frame.set_index("pair_id")[list(PAIR_COLUMNS)]
+
+
+def _responses(project: Project) -> pd.DataFrame:
+    """Return a row a response, by its id as the database writes it: `id`, `length` and `family`."""
+    rows = Response.objects.filter(prompt__project=project).values_list(id_text("id"), "messages", "model")
+    keys: list[str] = []
+    lengths: list[int] = []
+    models: list[str] = []
+    for key, messages, model in rows.iterator(chunk_size=2000):
+        keys.append(key)
+        lengths.append(len(joined_text(messages).strip()))
+        models.append(model)
+    families = {model: family_of(model) for model in set(models)}
+    columns = {"id": spelled_ids(keys), "length": lengths, "family": [families[model] for model in models]}
+    return pd.DataFrame(columns, index=keys)

@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
             name='SignalTable',
             fields=[
                 ('id', models.UUIDField(default=annotation.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('measures', 'Text measures of pairs'), ('signals', 'Signals about a judge')], max_length=12)),
+                ('kind', models.CharField(choices=[('measures', 'Text measures of pairs'), ('signals', 'Signals about a judge'), ('fits', "Predictors of a judge's errors")], max_length=12)),
                 ('key', models.CharField(blank=True, max_length=64)),
                 ('version', models.CharField(max_length=64)),
                 ('fingerprint', models.CharField(blank=True, max_length=64)),

@@ -17,13 +17,14 @@ class TableKind(models.TextChoices):
 
     MEASURES = "measures", "Text measures of pairs"
     SIGNALS = "signals", "Signals about a judge"
+    FITS = "fits", "Predictors of a judge's errors"
 
 
 class SignalTable(models.Model):
     """A frame with a row a pair, as Parquet: it can be dropped at any time and is computed again.
 
-    `key` tells tables of one kind apart (the judge versions of signals). `version` is that of the code that computes
-    it and `fingerprint` that of the data it came from: where either differs, rows are computed anew.
+    `key` tells tables of one kind apart (the judge versions of signals and fits). `version` is that of the code that
+    computes it and `fingerprint` that of the data it came from: where either differs, rows are computed anew.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

@@ -5,10 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from annotation.importing import import_pairs
 from annotation.models import Pair, Preference, Project
+from judges import frames
 from judges.frames import PREFERENCE_COLUMNS, VERDICT_COLUMNS, judge_preference_frame, verdict_frame
 from judges.models import JudgeVersion, Verdict, VerdictState
 from tests.builders import make_preference, make_project
@@ -145,3 +147,16 @@ def test_a_frame_is_three_queries(tmp_path: Path, django_assert_num_queries: Any
     project = make_judged(tmp_path, 40)
     with django_assert_num_queries(3):
         frame(project)
+
+
+@pytest.mark.parametrize("frame", [verdict_frame, judge_preference_frame])
+def test_a_frame_is_the_same_however_many_rows_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: Any
+) -> None:
+    project = make_judged(tmp_path, 7)
+    whole = frame(project)
+    monkeypatch.setattr(frames, "ROWS_PER_PIECE", 2)
+    pd.testing.assert_frame_equal(frame(project), whole)
+    # Ids are written as Python writes them, whatever the database keeps.
+    assert set(whole["pair_id"]) == {str(pk) for pk in Pair.objects.values_list("pk", flat=True)}
+    assert set(whole["version_id"]) == {str(pk) for pk in JudgeVersion.objects.values_list("pk", flat=True)}
