@@ -34,16 +34,16 @@ demo: $(VENV)/.runtime $(VENV)/.local ## the whole job on the bundled sample, th
 up: $(VENV)/.runtime ## web, workers and scheduler on this machine
 	$(PY) manage.py up --port $(PORT)
 
-# On SQLite first; then, where DATABASE_URL and BROKER_URL name servers, everything on those.
+# On SQLite first; then, where DATABASE_URL and BROKER_URL name servers, on those all that touches a database or a service.
 test: $(VENV)/.dev $(VENV)/.local ## all tests; what needs a missing service is skipped with its reason (REQUIRE_SERVICES=1: fails)
 ifdef DATABASE_URL
 	env -u DATABASE_URL -u BROKER_URL $(PY) -m pytest -n 2 -m "not (postgres or rabbitmq or browser or consumers or local_judge or shared_data or slow)"
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not (slow or pure)"
 else
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
 endif
 
-test-slow: $(VENV)/.dev $(VENV)/.local ## the long sweeps
+test-slow: $(VENV)/.dev $(VENV)/.local ## the long sweeps, and faults three times over (those want DATABASE_URL and BROKER_URL)
 	$(PY) -m pytest -m slow --timeout 1800
 
 lint: $(VENV)/.dev ## ruff, mypy, import contracts, templates, migrations

@@ -1,16 +1,61 @@
-"""Fixtures every test may use, and the rule for services that are not there: skip with the reason, or fail."""
+"""What all tests share: a quick database, which tests one pass is enough for, and the rule for missing services."""
 
 import os
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import pytest
+from django.db import connection
+from django.test import SimpleTestCase
+from pytest_django import DjangoDbBlocker
 
 from tests.services import SERVICES
+
+# Whoever asks for one of these, himself or through another fixture, works on the database.
+DATABASE_FIXTURES = {"db", "transactional_db", "live_server", "django_db_setup"}
 
 
 @cache
 def _missing(service: str) -> str:
     return SERVICES[service]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `pure` what touches neither the database nor a service: such a test is not run again on the servers."""
+    for item in items:
+        marked = any(item.get_closest_marker(name) for name in ("django_db", *SERVICES))
+        fixtures: Collection[str] = getattr(item, "fixturenames", ())
+        in_database_class = isinstance(item, pytest.Function) and issubclass(item.cls or object, SimpleTestCase)
+        if not (marked or in_database_class or DATABASE_FIXTURES.intersection(fixtures)):
+            item.add_marker("pure")
+
+
+def _delete_rows(_style: Any, tables: Sequence[str], **_options: Any) -> list[str]:
+    """Return statements that empty tables, with TRUNCATE's lock but without the new files that it makes for each."""
+    names = [connection.ops.quote_name(table) for table in tables]
+    locked = [f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE"] if names else []
+    return locked + [f"DELETE FROM {name}" for name in names]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Make PostgreSQL's test database quick: commits wait for no disk (measured: 10 ms each), nor does a test's end.
+
+    Locks and isolation are as ever. On a disk that syncs, TRUNCATE of every table took two seconds, DELETE 0.02.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        name = connection.ops.quote_name(connection.settings_dict["NAME"])
+        cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with django_db_blocker.unblock():
+        connection.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection.ops, "sql_flush", _delete_rows)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -32,6 +32,10 @@ def own_rabbitmq() -> Iterator[PrivateRabbitMQ]:
 @pytest.fixture
 def broker(own_rabbitmq: PrivateRabbitMQ, settings: Settings) -> Iterator[PrivateRabbitMQ]:
     """Return the node without queues; what this process sends, as the web server does, goes there."""
+    if not own_rabbitmq.answers():
+        # The test before failed while it had the node down.
+        own_rabbitmq.kill()
+        own_rabbitmq.start()
     with Connection(own_rabbitmq.url) as connection:
         for queue in (*QUEUES, DEAD_LETTERS.name):
             amqp_channel(connection).queue_delete(queue)

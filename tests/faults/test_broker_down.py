@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kombu import Connection
 
 from annotation.publishing import CONFIRM_SECONDS, wake
 from config.celery import DEAD_LETTERS, DELIVERY_LIMIT, QUEUES
+from dashboard import waiting
 from judges.models import JudgeRun, RunState, Verdict, VerdictState
 from judges.running import start_run
 from tests.builders import make_pair
@@ -57,10 +59,11 @@ def broker_dies_after(messages: int, broker: PrivateRabbitMQ) -> Iterator[None]:
 
 
 @pytest.mark.xdist_group("faults")
-def test_broker_killed_while_messages_are_sent_and_three_times_in_the_run(
-    plant: Plant, judge: JudgeServer, broker: PrivateRabbitMQ
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_broker_killed_while_messages_are_sent_and_in_the_run(
+    plant: Plant, judge: JudgeServer, broker: PrivateRabbitMQ, kills: int
 ) -> None:
-    pairs, before = 60, 4
+    pairs, before = 15 + 15 * kills, 4
     version = judged_project(judge, pairs)
     with scheduler(plant):
         at_work = worker(plant, size=TASKS)
@@ -71,7 +74,7 @@ def test_broker_killed_while_messages_are_sent_and_three_times_in_the_run(
             with broker_dies_after(3, broker):
                 run = start_run(version)
             broker.start()
-            for kill in range(1, 4):
+            for kill in range(1, kills + 1):
                 wanted = 2 * before + 20 * kill
                 wait_until(lambda: answered() >= wanted, seconds=120, what=f"{wanted} verdicts")  # noqa: B023
                 broker.kill()
@@ -87,7 +90,17 @@ def test_broker_killed_while_messages_are_sent_and_three_times_in_the_run(
 
 @pytest.mark.xdist_group("faults-outage")
 @pytest.mark.timeout(400)
-def test_broker_away_for_two_minutes(plant: Plant, judge: JudgeServer, broker: PrivateRabbitMQ, client: Client) -> None:
+@pytest.mark.parametrize(("away_seconds", "patience_seconds"), [(15, 5), pytest.param(120, 60, marks=pytest.mark.slow)])
+def test_broker_away_for_long(
+    plant: Plant,
+    judge: JudgeServer,
+    broker: PrivateRabbitMQ,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    away_seconds: float,
+    patience_seconds: float,
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE", timedelta(seconds=patience_seconds))
     pairs = 40
     version = judged_project(judge, pairs)
     project = version.judge.project
@@ -108,12 +121,12 @@ def test_broker_away_for_two_minutes(plant: Plant, judge: JudgeServer, broker: P
             late_run = start_run(version)
             assert time.monotonic() - begun < CLICK_SECONDS
             slowest = 0.0
-            while time.monotonic() - gone < 120:
+            while time.monotonic() - gone < away_seconds:
                 for page in ("/", f"/projects/{project.slug}/", f"/projects/{project.slug}/judges/", "/livez"):
                     begun = time.monotonic()
                     assert client.get(page).status_code == 200
                     slowest = max(slowest, time.monotonic() - begun)
-                time.sleep(5)
+                time.sleep(min(5.0, away_seconds / 5))
             assert slowest < CLICK_SECONDS
             assert "Waiting for a worker since" in client.get(f"/projects/{project.slug}/").text
             assert not is_over(late_run)
@@ -151,8 +164,8 @@ def test_broker_without_memory_keeps_no_click_waiting(
         with scheduler(plant):
             wait_until(lambda: is_over(run), seconds=120, what="the run ends")
     finally:
-        broker.control("set_vm_memory_high_watermark", "0.9")
         at_work.kill()
+        broker.control("set_vm_memory_high_watermark", "0.9")
     assert read_books(run, judge.calls) == Books(8, 8, 0, 0, 0, 0, 0, 4)
 
 

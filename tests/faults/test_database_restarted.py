@@ -1,4 +1,4 @@
-"""PostgreSQL drops every connection and recovers, three times in the middle of a run."""
+"""PostgreSQL drops every connection and recovers, once and three times in the middle of a run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +18,6 @@ from tests.judge_server import JudgeServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.xdist_group("faults")]
 
-PAIRS = 40
-RESTARTS = 3
 TASKS = 2
 
 
@@ -39,11 +37,18 @@ def postgres(django_db_blocker: DjangoDbBlocker) -> Iterator[PrivatePostgres]:
             connection.settings_dict.update(shared)
 
 
-def test_postgres_restarted_three_times(
-    postgres: PrivatePostgres, broker: PrivateRabbitMQ, judge: JudgeServer, settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("restarts", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_postgres_restarted(
+    postgres: PrivatePostgres,
+    broker: PrivateRabbitMQ,
+    judge: JudgeServer,
+    settings: Settings,
+    tmp_path: Path,
+    restarts: int,
 ) -> None:
+    pairs = 4 + 12 * restarts
     plant = shared_settings(Plant(database_url(), broker.url, tmp_path), settings)
-    run = start_run(judged_project(judge, PAIRS))
+    run = start_run(judged_project(judge, pairs))
 
     def answered() -> int:
         return Verdict.objects.filter(state=VerdictState.DONE).count()
@@ -55,7 +60,7 @@ def test_postgres_restarted_three_times(
     with scheduler(plant):
         at_work = worker(plant, size=TASKS)
         try:
-            for restart in range(1, RESTARTS + 1):
+            for restart in range(1, restarts + 1):
                 wait_until(lambda: answered() >= 12 * restart, seconds=120, what=f"{12 * restart} verdicts")  # noqa: B023
                 assert not is_over(), "the run ended before the server was restarted"
                 postgres.restart_at_once()
@@ -67,6 +72,6 @@ def test_postgres_restarted_three_times(
         finally:
             at_work.kill()
     books = read_books(run, judge.calls)
-    assert books == Books(2 * PAIRS, 2 * PAIRS, 0, 0, 0, books.extra_calls, 0, PAIRS)
+    assert books == Books(2 * pairs, 2 * pairs, 0, 0, 0, books.extra_calls, 0, pairs)
     # An answer that came while there was nowhere to store it is asked for again.
-    assert books.extra_calls <= RESTARTS * TASKS * plant.calls_a_task
+    assert books.extra_calls <= restarts * TASKS * plant.calls_a_task

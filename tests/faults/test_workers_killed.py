@@ -17,8 +17,14 @@ from tests.judge_server import JudgeServer
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.xdist_group("faults")]
 
 PAIRS = 40
-KILLS = 3
 TASKS = 2
+# One repeat of a fault in every run of the tests, three in the long sweeps.
+REPEATS = pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+
+
+def pairs_for(kills: int) -> int:
+    """Return how many pairs keep a run going until its last kill, and well after it."""
+    return 4 + 12 * kills
 
 
 def answered() -> int:
@@ -34,12 +40,14 @@ def all_answered(pairs: int, *, extra_calls: int) -> Books:
     return Books(2 * pairs, 2 * pairs, 0, 0, 0, extra_calls, 0, pairs)
 
 
-def test_pool_child_killed_three_times(plant: Plant, judge: JudgeServer) -> None:
-    run = start_run(judged_project(judge, PAIRS))
+@REPEATS
+def test_pool_child_killed(plant: Plant, judge: JudgeServer, kills: int) -> None:
+    pairs = pairs_for(kills)
+    run = start_run(judged_project(judge, pairs))
     with scheduler(plant):
         at_work = worker(plant, pool="prefork", size=TASKS)
         try:
-            for kill in range(1, KILLS + 1):
+            for kill in range(1, kills + 1):
                 wait_until(lambda: answered() >= 12 * kill, seconds=120, what=f"{12 * kill} verdicts")  # noqa: B023
                 os.kill(at_work.children()[-1], signal.SIGKILL)
                 assert not is_over(run), "the run ended before the child was killed"
@@ -48,17 +56,19 @@ def test_pool_child_killed_three_times(plant: Plant, judge: JudgeServer) -> None
         finally:
             at_work.kill()
     books = read_books(run, judge.calls)
-    assert books == all_answered(PAIRS, extra_calls=books.extra_calls)
+    assert books == all_answered(pairs, extra_calls=books.extra_calls)
     # Of a dead child only what it had under way is asked again.
-    assert books.extra_calls <= KILLS * plant.calls_a_task
+    assert books.extra_calls <= kills * plant.calls_a_task
 
 
-def test_worker_killed_three_times(plant: Plant, judge: JudgeServer) -> None:
-    run = start_run(judged_project(judge, PAIRS))
+@REPEATS
+def test_worker_killed(plant: Plant, judge: JudgeServer, kills: int) -> None:
+    pairs = pairs_for(kills)
+    run = start_run(judged_project(judge, pairs))
     with scheduler(plant):
         at_work = worker(plant, size=TASKS)
         try:
-            for kill in range(1, KILLS + 1):
+            for kill in range(1, kills + 1):
                 wait_until(lambda: answered() >= 12 * kill, seconds=120, what=f"{12 * kill} verdicts")  # noqa: B023
                 at_work.restart()
                 assert not is_over(run), "the run ended before the worker was killed"
@@ -66,8 +76,8 @@ def test_worker_killed_three_times(plant: Plant, judge: JudgeServer) -> None:
         finally:
             at_work.kill()
     books = read_books(run, judge.calls)
-    assert books == all_answered(PAIRS, extra_calls=books.extra_calls)
-    assert books.extra_calls <= KILLS * TASKS * plant.calls_a_task
+    assert books == all_answered(pairs, extra_calls=books.extra_calls)
+    assert books.extra_calls <= kills * TASKS * plant.calls_a_task
 
 
 def test_queue_purged_in_mid_run(plant: Plant, judge: JudgeServer, broker: PrivateRabbitMQ) -> None:
