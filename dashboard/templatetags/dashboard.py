@@ -20,6 +20,12 @@ CHOICE_NAMES = dict(Choice.choices)
 # A distribution over these is over sides, in this order; any other is over scores.
 SIDES = ("a", "tie", "b")
 NOTHING = "\N{EN DASH}"
+PREDICTORS = {
+    "cold": "ranks only",
+    "logistic": "logistic regression",
+    "lightgbm": "boosted trees",
+    "blend": "blend of three models",
+}
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -29,6 +35,12 @@ def percent(value: float | None) -> SafeString:
     if value is None:
         return format_html('<span class="faint">{}</span>', NOTHING)
     return format_html('{} <span class="unit">%</span>', f"{100 * float(value):.1f}")
+
+
+@register.filter
+def predictor_name(kind: str) -> str:
+    """Return what a kind of predictor is called."""
+    return PREDICTORS.get(kind, kind)
 
 
 @register.filter
