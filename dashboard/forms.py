@@ -12,6 +12,7 @@ from annotation.reading import FORMATS
 from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
 from routing.budgeting import Budget, check_audit_share
+from routing.errors import RoutingError
 from routing.models import BudgetKind
 from routing.options import ADAPTIVE, FIXED, PlanOptions
 
@@ -122,6 +123,8 @@ class ImportForm(forms.Form):
 
 
 def _budget(kind: str, value: Decimal) -> Budget:
+    if kind in (BudgetKind.SHARE, BudgetKind.TARGET) and not 0 < value <= 100:
+        raise RoutingError(f"{value:f} % is not possible: more than 0 and at most 100.")
     if kind == BudgetKind.SHARE:
         return Budget.parse(f"{value}%")
     if kind == BudgetKind.COUNT:
@@ -224,6 +227,11 @@ class PlanForm(forms.Form):
                 check_audit_share(float(values["audit_percent"] / 100))
             except TiebreakError as error:
                 self.add_error("audit_percent", str(error))
+        # In the words of the page: the options' own errors name them as the command does.
+        if values.get("expert_on_split") and values.get("votes") != ADAPTIVE:
+            self.add_error("expert_on_split", "Choose “Two, more where they differ” for the answers a pair first.")
+        if values.get("second_budget_usd") is not None and not values.get("second_judge"):
+            self.add_error("second_budget_usd", "Choose the second judge first.")
         if not self.errors:
             try:
                 values["options"] = self._options(values).checked()

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 
-from annotation.models import Pair
+from annotation.models import Pair, Project
+from judges.models import Verdict
 from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
 from routing.options import ADAPTIVE, PlanOptions
 from routing.reasoning import reasons_of
@@ -67,6 +68,12 @@ class Changes(NamedTuple):
     still: int
     no_longer: int
     begun: int
+
+
+def any_judged(project: Project) -> bool:
+    """Say whether any judge has labelled a pair, so that there is something to plan with. One query."""
+    answered = Verdict.objects.answered().of_labels()
+    return answered.filter(version__judge__project=project).exists()
 
 
 def zones_of(plan: Plan) -> list[Zone]:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from django.db.models import Case, Count, F, Q, Sum, When
 from django.db.models.functions import Coalesce
 
-from annotation.models import Membership, Role, Task, TaskState, Tier
+from annotation.models import Membership, Origin, Preference, Role, Task, TaskState, Tier
 from dashboard.following import Following, follow
 from judges.models import JudgeRun
 from routing.accepting import acceptance_of
-from routing.applying import ASKED, Changes, changes_of, options_of
+from routing.applying import ASKED, Changes, changes_of, options_of, votes_of
 from routing.errors import RoutingError
 from routing.models import BudgetKind, Label, Plan, PlanState, RouteSource
 from routing.replanning import last_applied, left_of
@@ -140,7 +140,7 @@ def _work(plan: Plan) -> Work:
         held=Count("id", filter=Q(taken__gt=F("answered"))),
         untouched=Count("id", filter=Q(state=TaskState.OPEN, taken=0, answered=0)),
         closed=Count("id", filter=Q(state=TaskState.CLOSED)),
-        grown=Count("id", filter=Q(votes_wanted__gt=plan.figures["votes"]["wanted"])),
+        grown=Count("id", filter=Q(votes_wanted__gt=votes_of(plan).wanted)),
         answers=Coalesce(Sum("answered"), 0),
         wanted=Coalesce(Sum("votes_wanted", filter=~Q(state=TaskState.CLOSED)), 0),
         most=Coalesce(Sum(MOST), 0),
@@ -173,13 +173,18 @@ def _work(plan: Plan) -> Work:
 
 
 def _money(plan: Plan) -> tuple[Decimal, Decimal]:
-    """Return what the answers on a plan's pairs cost, and what those still to come may cost at most."""
+    """Return what the answers on a plan's pairs cost, and what those still to come may cost at most.
+
+    Simulated answers cost nothing, as on the other pages.
+    """
     prices = dict(plan.routes.filter(source__in=ASKED).values_list("pair_id", "cost_usd"))
-    votes = plan.figures["votes"]["most"]
+    votes = votes_of(plan).most
     tasks = Task.objects.filter(pair__routes__plan=plan, pair__routes__source__in=ASKED)
+    made_up = Preference.objects.filter(pair__routes__plan=plan, rater__origin=Origin.SIMULATED, criterion__isnull=True)
+    unpaid = dict(made_up.values_list("pair_id").annotate(Count("id")))
     spent = promised = Decimal(0)
     for pair, answered, may_be in tasks.annotate(may_be=MOST).values_list("pair_id", "answered", "may_be"):
-        spent += prices[pair] * answered / votes
+        spent += prices[pair] * max(0, answered - unpaid.get(pair, 0)) / votes
         promised += prices[pair] * (may_be - answered) / votes
     return spent, promised
 

@@ -17,19 +17,32 @@ WAYS = (("random", "Random"), ("best_signal", "Best signal"), ("learned", "Route
 
 
 class Followed(NamedTuple):
-    """A study under way: what it is called, its steps, and about how long it will go on (None: not known yet)."""
+    """A study under way: what it is called, its steps, and about how long it will go on (None: not known yet).
+
+    `kept` says what resuming it finds again once it was stopped.
+    """
 
     study: Study
     title: str
     step: str
     seconds_left: float | None
+    kept: str
 
 
 def followed(study: Study) -> Followed:
     """Return what `_study.html` shows; one query at most."""
     kind = StudyKind(study.kind)
     title = "Replay" if kind == StudyKind.REPLAY else "Search over mixes"
-    return Followed(study, f"{title} of {study.judge_name}", STEPS[kind], seconds_left(study))
+    return Followed(study, f"{title} of {study.judge_name}", STEPS[kind], seconds_left(study), _kept(study, kind))
+
+
+def _kept(study: Study, kind: StudyKind) -> str:
+    if kind == StudyKind.MIXES:
+        return "A search keeps nothing: resumed, it begins again."
+    if not study.done_steps:
+        return "Nothing was finished yet."
+    repeats = "repeat it finished is" if study.done_steps == 1 else f"{study.done_steps:,} repeats it finished are"
+    return f"The {repeats} kept."
 
 
 def judges_to_replay(project: Project) -> list[ReplayJudge]:

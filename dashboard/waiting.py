@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce, Greatest
 from annotation.models import Import, OutboxEvent, Project
 from exports.models import Snapshot, SnapshotState
 from judges.models import JudgeRun, RunState, Verdict, VerdictState
-from routing.models import Plan, PlanState, Study, StudyKind, StudyState
+from routing.models import Plan, PlanState, PredictorFit, Study, StudyKind, StudyState
 from routing.queueing import is_being_drawn
 from routing.studying import DEAD_AFTER
 
@@ -26,10 +26,10 @@ class WaitingWork(NamedTuple):
 
 
 def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
-    """Return a project's work that has waited longer than a worker would let it, longest first; six queries.
+    """Return a project's work that has waited longer than a worker would let it, longest first; seven queries.
 
-    A judge run waits when questions are open, none is under way and nothing was answered for a while. A study waits
-    when its turn has not come although no other is being worked on.
+    A judge run waits when questions are open, none is under way and nothing was answered for a while. A study or a
+    plan waits when its turn has not come although no other is being worked on.
     """
     before = now - PATIENCE
     found = [
@@ -45,13 +45,7 @@ def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
         ).values_list("number", "created_at")
     ]
     found += [WaitingWork(f"the run of {run}", since) for run, since in _stalled_runs(project, before=before, now=now)]
-    found += _waiting_studies(project, before=before, now=now)
-    found += [
-        WaitingWork(f"the plan of {plan.created_at:%-d %b, %H:%M}", plan.created_at)
-        for plan in Plan.objects.filter(project=project, state=PlanState.DRAWING, created_at__lt=before)
-        if not is_being_drawn(plan, now=now)
-    ]
-    found += _waiting_applications(project, before=before)
+    found += _waiting_routing(project, before=before, now=now)
     unrung = OutboxEvent.objects.filter(published_at__isnull=True, created_at__lt=before).order_by("created_at")
     found += [
         WaitingWork("news of answers (the broker does not take messages)", created)
@@ -74,10 +68,36 @@ def _stalled_runs(project: Project, *, before: datetime, now: datetime) -> list[
     return [(str(run.version), run.since) for run in stalled]
 
 
-def _waiting_studies(project: Project, *, before: datetime, now: datetime) -> list[WaitingWork]:
+def _waiting_routing(project: Project, *, before: datetime, now: datetime) -> list[WaitingWork]:
+    found = [
+        *_waiting_studies(project, before=before),
+        *_waiting_plans(project, before=before),
+        *_waiting_applications(project, before=before),
+    ]
     # One worker takes them in turn, of whatever project.
-    under_way = Study.objects.filter(state=StudyState.RUNNING, heartbeat_at__gte=now - DEAD_AFTER)
-    waiting = Study.objects.filter(~Exists(under_way), project=project, state=StudyState.QUEUED)
+    return [] if found and _routing_is_at_work(now) else found
+
+
+def _routing_is_at_work(now: datetime) -> bool:
+    """Say whether a worker calculates a study, draws a plan or fits a predictor; three queries at most."""
+    alive = now - DEAD_AFTER
+    if Study.objects.filter(state=StudyState.RUNNING, heartbeat_at__gte=alive).exists():
+        return True
+    if PredictorFit.objects.filter(kind="", fitted_at__gte=alive).exists():
+        return True
+    return any(is_being_drawn(plan, now=now) for plan in Plan.objects.filter(state=PlanState.DRAWING))
+
+
+def _waiting_plans(project: Project, *, before: datetime) -> list[WaitingWork]:
+    created = Plan.objects.filter(project=project, state=PlanState.DRAWING, created_at__lt=before)
+    return [
+        WaitingWork(f"the plan of {since:%-d %b, %H:%M}", since)
+        for since in created.values_list("created_at", flat=True)
+    ]
+
+
+def _waiting_studies(project: Project, *, before: datetime) -> list[WaitingWork]:
+    waiting = Study.objects.filter(project=project, state=StudyState.QUEUED)
     fields = waiting.filter(heartbeat_at__lt=before).values_list("kind", "judge_name", "heartbeat_at")
     return [
         WaitingWork(STUDIES[StudyKind(kind)].format(judge), since) for kind, judge, since in fields if since is not None

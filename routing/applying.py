@@ -20,10 +20,10 @@ from judges.models import JudgeVersion
 from judges.running import start_run
 from routing.budgeting import promised_usd
 from routing.closing import closable_tasks
-from routing.costing import count_votes
+from routing.costing import Votes, count_votes
 from routing.drawing import Draw, mix_priorities
 from routing.errors import RoutingError
-from routing.models import Plan, PlanState, RouteSource
+from routing.models import BudgetKind, Plan, PlanState, RouteSource
 from routing.options import PlanOptions
 from routing.resolving import resolve_labels
 
@@ -113,9 +113,6 @@ def send_waiting_applications(*, now: datetime) -> int:
 
     Return how many messages left; sending one twice is harmless.
     """
-    for plan in Plan.objects.filter(state=PlanState.APPLIED, options__has_key="second_judge").defer("predictor"):
-        if not plan.figures.get("after", {}).keys() & SECOND_ASKED:
-            _ask_second_judge(plan)
     sent = 0
     for plan in Plan.objects.filter(state=PlanState.APPLYING).order_by("created_at"):
         queued_at = plan.figures.get("after", {}).get("queued_at")
@@ -124,6 +121,10 @@ def send_waiting_applications(*, now: datetime) -> int:
         if not _send(plan.pk):
             break
         sent += 1
+    # After the messages: whatever goes wrong with one judge, no plan waits for it.
+    for plan in Plan.objects.filter(state=PlanState.APPLIED, options__has_key="second_judge").defer("predictor"):
+        if not plan.figures.get("after", {}).keys() & SECOND_ASKED:
+            _ask_second_judge(plan)
     return sent
 
 
@@ -163,10 +164,12 @@ def _open(plan: Plan, *, tell: bool) -> int:
             _refuse_unless_applied(plan)
             return 0
         _refuse_overtaken(plan)
+        _refuse_dearer(plan, project)
         promised = promised_usd(project, None)
         closed, dropped = _take_back(plan) if plan.replaces_id else (set(), set())
         options = options_of(plan)
-        votes = count_votes(project.votes_wanted, options, 0.0)
+        # As the plan promised and priced them, whatever the project wants by now.
+        votes = votes_of(plan)
         opened = open_tasks(
             project,
             [*_openings(plan), *_waiting_again(plan)],
@@ -188,6 +191,12 @@ def options_of(plan: Plan) -> PlanOptions:
     return PlanOptions.from_json(plan.options)
 
 
+def votes_of(plan: Plan) -> Votes:
+    """Return how many answers a plan's pairs get. Plans of before that was kept ask for the project's number."""
+    kept = plan.figures.get("votes")
+    return Votes(**kept) if kept else count_votes(plan.project.votes_wanted, options_of(plan), 0.0)
+
+
 def _refuse_unless_applied(plan: Plan) -> None:
     state = Plan.objects.values_list("state", flat=True).get(pk=plan.pk)
     if state != PlanState.APPLIED:
@@ -200,6 +209,19 @@ def _refuse_overtaken(plan: Plan) -> None:
     last = others.order_by("-applied_at").first()
     if plan.replaces_id and last is not None and last.pk != plan.replaces_id:
         raise RoutingError("Another plan was applied since this one was drawn. Plan again with what came in.")
+
+
+def _refuse_dearer(plan: Plan, project: Project) -> None:
+    """Refuse a plan in US dollars whose answers cost more than it has, since the pay was raised after it was drawn."""
+    if plan.budget_kind != BudgetKind.MONEY or options_of(plan).pay_per_hour_usd is not None:
+        return
+    pairs = plan.routes.filter(source__in=ASKED).count()
+    cost = pairs * votes_of(plan).most * Decimal(project.pay_per_answer_usd)
+    if cost > plan.budget_value:
+        raise RoutingError(
+            f"The pay an answer was raised since this plan was drawn: its answers could cost ${cost:.2f}, and its "
+            f"budget is ${plan.budget_value:.2f}. Draw it again."
+        )
 
 
 def _refuse_beyond_budget(project: Project, before: Decimal) -> None:

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, Self
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 from django.db.models import Case, Count, F, Q, When
 from django.db.models.functions import Coalesce
 
-from annotation.models import Origin, Preference, Project, Task
+from annotation.models import Assignment, AssignmentState, Origin, Preference, Project, Task
 from annotation.models.tasks import TaskState
 from routing.arranging import Ranking
 from routing.closing import closable_tasks
@@ -199,7 +200,7 @@ def pairs_with_people(project: Project, replaces: Plan | None) -> set[str]:
 
 
 def promised_usd(project: Project, replaces: Plan | None) -> Decimal:
-    """Return what the project's tasks may cost: every vote an open one may take, and those taken by one that ended.
+    """Return what the project's tasks may cost: every vote an open one may take, those taken by one that ended, extras.
 
     At the project's pay an answer, or at the price of the plan that opened the pair where people are paid by time.
     """
@@ -212,8 +213,14 @@ def promised_usd(project: Project, replaces: Plan | None) -> Decimal:
         default=F("votes_wanted"),
     )
     prices, pay = _prices_by_time(project), Decimal(project.pay_per_answer_usd)
-    rows = tasks.values_list("pair_id", votes).iterator()
+    rows = [*tasks.values_list("pair_id", votes).iterator(), *extra_answers(project)]
     return sum((prices.get(pair_id, pay) * number for pair_id, number in rows), Decimal(0))
+
+
+def extra_answers(project: Project) -> "list[tuple[UUID, int]]":
+    """Return the pairs with answers that came too late to count but are paid, and how many of them. One query."""
+    extras = Assignment.objects.filter(task__project=project, state=AssignmentState.EXTRA)
+    return list(extras.values_list("task__pair_id").annotate(answers=Count("id")).order_by("task__pair_id"))
 
 
 def _prices_by_time(project: Project) -> "dict[object, Decimal]":

@@ -138,8 +138,8 @@ def _sentence(outcome: str, so_far: RoundFigures) -> str:
     router, random, difference = so_far.router, so_far.random, so_far.difference
     apart = f"{_per_100(difference.low)} to {_per_100(difference.high)}"
     seen = (
-        f"Of 100 answered pairs that the router chose, the judge was wrong on {_per_100(router.value)}; of 100 drawn "
-        f"at random, on {_per_100(random.value)} (difference {apart}, from {router.n:,} and {random.n:,} pairs)."
+        f"The judge was wrong on {_per_100(router.value)} % of the {router.n:,} answered pairs that the router chose, "
+        f"and on {_per_100(random.value)} % of the {random.n:,} drawn at random (difference {apart} points)."
     )
     if outcome == HELPS:
         return f"Routing helps. {seen}"

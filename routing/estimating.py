@@ -30,7 +30,8 @@ class Round(NamedTuple):
 
     `complete`: every pair asked has an answer, so all count; else only the audit slice does, which is drawn at random
     and whose pairs are served in random order, while the router's are served most doubtful first (or were closed when
-    the plan was replaced).
+    the plan was replaced). `p_wrong` is what the plan predicted (NaN where unknown, or for another judge), `expected`
+    P(right) with a stand-in there.
     """
 
     plan: Plan
@@ -39,6 +40,7 @@ class Round(NamedTuple):
     asked: Bools
     odds: Floats
     expected: Floats
+    p_wrong: Floats
     complete: bool
 
     @property
@@ -52,7 +54,8 @@ class Measured(NamedTuple):
     """The pairs one judge version labelled (a row each), people's answers on them, and the rounds that drew them.
 
     `frame` (index `pair_id`): `group`, `category`, `language`, `model_a`, `model_b`, `choice`, `prob_a` (NaN), `right`
-    (1, 0, NaN), `answered` (by anybody here, decided or not), `settled` (people agree on an answer).
+    (1, 0, NaN), `answered` (by anybody here, decided or not), `settled` (people agree on an answer), `recorded` (people
+    answered it elsewhere: no draw knows of that, but the label is theirs).
     """
 
     version: JudgeVersion
@@ -64,11 +67,14 @@ class Measured(NamedTuple):
 def read_measured(project: Project, version: JudgeVersion, plans: Sequence[Plan]) -> Measured:
     """Read a judge's labels, people's answers given here and the draws of applied plans. Two queries and one a plan."""
     frame = _labelled_pairs(project, version)
-    votes = vote_frame(project, origins=list(GIVEN_HERE))
+    everything = vote_frame(project)
+    here = everything["origin"].isin(GIVEN_HERE)
+    votes = everything[here]
     people = consensus(votes)["choice"].reindex(frame.index)
     frame["right"] = judged_right(frame["choice"], people)
     frame["answered"] = frame.index.isin(set(votes["pair_id"]))
     frame["settled"] = frame["right"].notna()
+    frame["recorded"] = frame.index.isin(consensus(everything[~here]).index)
     return Measured(version, frame, [_round(plan, version, frame) for plan in plans], votes)
 
 
@@ -113,6 +119,7 @@ def _round(plan: Plan, version: JudgeVersion, frame: pd.DataFrame) -> Round:
     if plan.figures["judge"]["version_id"] != str(version.pk):
         # P(wrong) was predicted for the plan's judge; for another it says nothing.
         expected[:] = np.nan
+    p_wrong = routes["p_wrong"].astype(float).where(expected.notna())
     mean = expected.mean()
     return Round(
         plan=plan,
@@ -121,6 +128,7 @@ def _round(plan: Plan, version: JudgeVersion, frame: pd.DataFrame) -> Round:
         asked=frame.index.isin(drawn),
         odds=np.asarray(routes["odds"].astype(float).fillna(0.0), dtype=np.float64),
         expected=np.asarray(expected.fillna(0.5 if np.isnan(mean) else mean), dtype=np.float64),
+        p_wrong=np.asarray(p_wrong, dtype=np.float64),
         complete=bool(frame["answered"].to_numpy()[frame.index.isin(drawn)].all()),
     )
 
@@ -164,7 +172,10 @@ class Joined(NamedTuple):
         return self._share(self.terms.right, self.terms.settled, rows, needed)
 
     def ai_labels(self, rows: Bools, *, needed: int = ANSWERS_NEEDED) -> Estimate:
-        """Return the same of the marked pairs that nobody answered: what is known exactly is taken out."""
+        """Return the same of the marked pairs that nobody answered, here or before: what is known is taken out."""
+        frame = self.measured.frame
+        if not (rows & ~(frame["answered"] | frame["recorded"]).to_numpy(dtype=bool)).any():
+            return Estimate(None, None, None, 0, "no AI label is left: people answered every pair")
         right, settled = self._left()
         return self._share(right, settled, rows, needed)
 
@@ -178,7 +189,9 @@ class Joined(NamedTuple):
         known = frame["answered"].to_numpy()
         settled = self.terms.settled - np.where(known, frame["settled"].to_numpy(dtype=float), 0.0)
         right = self.terms.right - np.where(known, np.nan_to_num(frame["right"].to_numpy(dtype=float)), 0.0)
-        return right, settled
+        # People's label stands there whether or not anybody was asked here.
+        peoples = frame["recorded"].to_numpy(dtype=bool)
+        return np.where(peoples, 0.0, right), np.where(peoples, 0.0, settled)
 
     def _share(self, numerator: Floats, denominator: Floats, rows: Bools | None, needed: int) -> Estimate:
         rows = self.terms.covered if rows is None else rows & self.terms.covered
@@ -243,4 +256,5 @@ def _within(drawn: Round) -> Round:
         asked=drawn.asked[rows],
         odds=drawn.odds[rows],
         expected=drawn.expected[rows],
+        p_wrong=drawn.p_wrong[rows],
     )

@@ -223,8 +223,8 @@ def stop_here(p: Floats, maps: Maps, pool: Pool, *, people_err: float, worth: fl
         why = f"Beyond it, one more corrected label costs more than the ${worth / MICROS_PER_USD:,.2f} it is worth."
     else:
         why = (
-            f"Beyond it, the judge is wrong less often than people's own answer differs from what further people would "
-            f"say ({people_err:.1%}): asking corrects nothing."
+            f"Beyond it, the judge is wrong no more often ({people_err:.1%}) than people would contradict their own "
+            "answer if asked again: asking corrects nothing."
         )
     return StopHere(asked, asked / pool.pairs, found, float(agreement_at(p[pool.rows], pool, at)[0]), why)
 

@@ -6,6 +6,7 @@ test, and the first that fails ends it. A threshold whose labels are worse than 
 probability delta at most, whatever the predictor is worth: a poor one only certifies less.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,10 @@ POWER = 0.8
 LEAST_ADVISED, MOST_ADVISED, TOTALS_TRIED = 10, 10_000, 40
 # What the predictor says of the error rate below a threshold counts as much as so many audited answers.
 PRIOR_ANSWERS = 50.0
+# Fewer answers do not show that an aim is out of reach, whatever the predictor says.
+ANSWERS_TO_TELL = 30
+# While answers are still to come the test is so much stricter, since it is done again and again.
+EARLY = 5.0
 
 
 class Guarantee(NamedTuple):
@@ -65,12 +70,14 @@ def certify(
     delta: float,
     p_all: Floats | None = None,
     groups: Strings | None = None,
+    calibrated: bool = True,
 ) -> Guarantee:
     """Return how far labels may be accepted, from audited pairs: `p_wrong` (n,) and whether each was `wrong` (n,).
 
     The audited pairs are a random sample of those the claim is about, whose P(wrong) are `p_all` (m,) (default: the
-    sample's own); P(wrong) was computed before their answers. Thresholds are even quantiles of `p_all`. The first one
-    tried is where the predictor itself makes a pass most likely, the others follow upwards to the first that fails.
+    sample's own); P(wrong) was computed before their answers, and is a mere rank where not `calibrated`. Thresholds are
+    even quantiles of `p_all`. The first one tried is where the predictor itself makes a pass most likely, the others
+    follow upwards to the first that fails.
     Where whole prompt groups were sampled and not pairs, give the `groups` (n,): answers then count for as many as
     their errors' spread over groups is worth, and the test is no longer exact.
     """
@@ -94,6 +101,9 @@ def certify(
         bound = error_bound(wrong_there, n, delta)
         note = f"{wrong_there:,} of {n:,} audited labels there were wrong"
         return Guarantee(float(thresholds[failed - 1]), n, tested, wrong_there, bound, alpha, delta, 0, note)
+    if not calibrated:
+        # Ranks are no probabilities: what all answers say stands in, and while they are few a rate that is in reach.
+        expected = np.full(len(expected), wrong.mean() if tested >= ANSWERS_TO_TELL else alpha / 2)
     rates = (errors + PRIOR_ANSWERS * expected) / (accepted + PRIOR_ANSWERS)
     needed, note = _advice(rates, share, tested, alpha, delta)
     return Guarantee(None, 0, tested, 0, None, alpha, delta, needed, note)
@@ -136,6 +146,9 @@ def _advice(rates: Floats, share: Floats, tested: int, alpha: float, delta: floa
         total = int(enough[0])
         return total - tested, f"too few labels ({tested:,} of about {total:,} audited answers)"
     best = float(rates.min())
+    if tested < ANSWERS_TO_TELL:
+        least = max(ANSWERS_TO_TELL, math.ceil(math.log(delta) / math.log1p(-alpha))) if alpha < 1 else ANSWERS_TO_TELL
+        return least - tested, f"too few labels ({tested:,} of at least {least:,} audited answers)"
     return 0, (
         f"{alpha:.0%} is out of reach: even where the judge is surest, about {best:.1%} of its labels seem to be wrong"
         if best >= alpha
@@ -147,34 +160,54 @@ class Audited(NamedTuple):
     """The pairs a plan leaves to the judge, as their audited ones show them.
 
     `p_all` is P(wrong) of all of them, `p_wrong` and `wrong` are of those that were audited and answered.
+    `calibrated`: P(wrong) was fitted to labels, and is no rank of a cold start. `awaited` audited ones have no answer
+    yet.
     """
 
     p_all: Floats
     p_wrong: Floats
     wrong: Bools
+    calibrated: bool
+    awaited: int
 
     def certify(self, alpha: float, delta: float) -> Guarantee:
-        """Return how far their labels may be accepted."""
-        return certify(self.p_wrong, self.wrong, alpha=alpha, delta=delta, p_all=self.p_all)
+        """Return how far their labels may be accepted.
+
+        Answers are counted as they come in, and who looks often is lucky once. So until the last one is there they must
+        pass at `delta` / `EARLY`: in the worst case (every label as likely wrong, just above alpha, a look after every
+        second of 120 answers) something was then certified in 12 % of 120 runs, without it in 31 %.
+        """
+        found = self._certify(alpha, delta)
+        if not self.awaited or found.threshold is None:
+            return found
+        early = self._certify(alpha, delta / EARLY)
+        if early.threshold is not None:
+            return early._replace(delta=delta)
+        note = f"too few labels ({found.tested:,} audited answers; {self.awaited:,} are still to come)"
+        return Guarantee(None, 0, found.tested, 0, None, alpha, delta, self.awaited, note)
+
+    def _certify(self, alpha: float, delta: float) -> Guarantee:
+        return certify(self.p_wrong, self.wrong, alpha=alpha, delta=delta, p_all=self.p_all, calibrated=self.calibrated)
 
 
 def read_audited(plan: Plan) -> Audited:
     """Read what an applied plan's audit slice says about the labels left to the judge.
 
     These are the pairs the router would not have sent to people (`Round.sent`). Flagged pairs keep no judge's label,
-    and contested ones are neither right nor wrong: both are left out.
-    P(wrong) is the plan's, computed before these answers. Six queries.
+    pairs with recorded answers have people's, and contested ones are neither right nor wrong: all are left out.
+    P(wrong) is the plan's, computed before these answers. Five queries.
     """
     version = JudgeVersion.objects.select_related("judge").get(pk=plan.figures["judge"]["version_id"])
     measured = read_measured(plan.project, version, [plan])
     frame, [drawn] = measured.frame, measured.rounds
     # Pairs the judge labelled after the plan was drawn have no P(wrong) that could be accepted.
-    unknown = plan.routes.filter(p_wrong=None).values_list("pair_id", flat=True)
-    outside = {str(pair_id) for pair_id in (*flagged_pairs(plan.project), *unknown)}
-    left = drawn.pool & ~drawn.sent & ~frame.index.isin(outside)
+    known = ~np.isnan(drawn.p_wrong)
+    flagged = frame.index.isin({str(pair_id) for pair_id in flagged_pairs(plan.project)})
+    left = drawn.pool & ~drawn.sent & known & ~flagged & ~frame["recorded"].to_numpy(dtype=bool)
     tested = left & drawn.audit & frame["settled"].to_numpy(dtype=bool)
-    p_wrong = 1 - drawn.expected
-    return Audited(p_wrong[left], p_wrong[tested], frame["right"].to_numpy(dtype=float)[tested] == 0)
+    wrong = frame["right"].to_numpy(dtype=float)[tested] == 0
+    awaited = int((left & drawn.audit & ~frame["answered"].to_numpy(dtype=bool)).sum())
+    return Audited(drawn.p_wrong[left], drawn.p_wrong[tested], wrong, plan.predictor_kind != "cold", awaited)
 
 
 def guarantee_of(plan: Plan) -> Guarantee:

@@ -5,7 +5,7 @@ are fetched by a worker or a command, stored a response, and pairs that lack one
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from annotation.errors import TiebreakError
@@ -30,7 +30,7 @@ from routing.models import ResponseEmbedding, SignalSettings, TableKind
 from routing.tabling import load_table, store_table
 
 # Goes up whenever the same texts would be compared differently.
-VERSION = "1"
+VERSION = "2"
 LOCAL = "local"
 TASK = "routing.tasks.embed_project"
 TABLE_KEY = "likeness"
@@ -64,6 +64,38 @@ class Embedded(NamedTuple):
     def missing(self) -> int:
         """Return how many have none yet."""
         return self.total - self.done
+
+
+class EmbeddingLease:
+    """One worker's turn at a project's vectors: `embedding_until`, which nobody else writes while it holds."""
+
+    def __init__(self, project: Project, embedder: str) -> None:
+        self._settings = SignalSettings.objects.filter(project=project)
+        self._embedder = embedder
+        self._until: datetime | None = None
+
+    def take(self) -> bool:
+        """Begin, unless another worker is at it; say whether."""
+        now = timezone.now()
+        free = Q(embedding_until=None) | Q(embedding_until__lt=now)
+        self._until = now + LEASE
+        taken = self._settings.filter(free, embedder=self._embedder)
+        return bool(taken.update(embedding_until=self._until, embedding_asked_at=None, embedding_error=""))
+
+    def renew(self) -> bool:
+        """Hold it for longer; say no where another worker took it, or a manager chose another embedder."""
+        until = timezone.now() + LEASE
+        held = self._settings.filter(embedding_until=self._until, embedder=self._embedder)
+        if not held.update(embedding_until=until):
+            return False
+        self._until = until
+        return True
+
+    def give_back(self, error: str) -> None:
+        """End it, unless another worker has it by now; `error` is kept where the embedder is still this one."""
+        mine = self._settings.filter(embedding_until=self._until)
+        mine.filter(embedder=self._embedder).update(embedding_error=error)
+        mine.update(embedding_until=None)
 
 
 def parse_embedder(text: str) -> str:
@@ -121,27 +153,26 @@ def embed_responses(project: Project, *, progress: Callable[[int, int], None] | 
     """Fetch the vectors of all responses that have none from the project's endpoint; return how many were stored.
 
     In portions of 256 texts, each stored before the next is asked, so that whatever ends it little is paid twice. One
-    worker a project: `embedding_until` is its lease. Returns 0 where the embedder is no endpoint. What ends it early
-    is raised (`RoutingError`, `judges.errors.JudgeError`) and kept in `embedding_error`.
+    worker a project: `embedding_until` is its lease. Returns 0 where the embedder is no endpoint. Once a manager has
+    chosen another embedder, or another worker has the lease, nothing more is sent. What ends it early is raised
+    (`RoutingError`, `judges.errors.JudgeError`) and kept in `embedding_error`.
     """
     settings = SignalSettings.objects.filter(project=project).first()
     endpoint = endpoint_in(settings.embedder) if settings else None
     if settings is None or endpoint is None:
         return 0
-    mine = SignalSettings.objects.filter(pk=settings.pk)
-    now = timezone.now()
-    free = Q(embedding_until=None) | Q(embedding_until__lt=now)
-    if not mine.filter(free).update(embedding_until=now + LEASE, embedding_asked_at=None, embedding_error=""):
+    lease = EmbeddingLease(project, str(endpoint))
+    if not lease.take():
         raise RoutingError("Another worker is fetching these embeddings. Wait for it, or for ten minutes.")
     error = "A fault of Tiebreak ended it. The log has the details."
     try:
-        stored = _fetch(project, endpoint, mine, progress)
+        stored = _fetch(project, endpoint, lease, progress)
         error = ""
     except TiebreakError as failure:
         error = str(failure)
         raise
     finally:
-        mine.update(embedding_until=None, embedding_error=error)
+        lease.give_back(error)
     return stored
 
 
@@ -159,7 +190,7 @@ def ask_for_embeddings(project: Project) -> bool:
 def _fetch(
     project: Project,
     endpoint: Embedder,
-    lease: QuerySet[SignalSettings],
+    lease: EmbeddingLease,
     progress: Callable[[int, int], None] | None,
 ) -> int:
     there = ResponseEmbedding.objects.filter(model=str(endpoint), response__prompt__project=project)
@@ -175,9 +206,10 @@ def _fetch(
             ignore_conflicts=True,
         )
         stored += len(texts)
-        lease.update(embedding_until=timezone.now() + LEASE)
         if progress:
             progress(min(start + TEXTS_AT_ONCE, len(missing)), len(missing))
+        if not lease.renew():
+            break
     return stored
 
 

@@ -141,7 +141,7 @@ class MixWorld(NamedTuple):
 def search_mixes(
     project: Project, *, judge: str, options: Mapping[str, Any], seed: int, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Return the search over mixes of one judge's and people's labels, as the JSON that docs/routing.md describes.
+    """Return the search over mixes of one judge's and people's labels, as the JSON of the page Mixes (docs/replay.md).
 
     `options` are those of `MixOptions`. Reads the database, then works in memory: 500 mixes of 10,000 pairs take about
     two minutes. `progress(done, steps)` is called after every step of seconds. Raises `RoutingError` for an unknown

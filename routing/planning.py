@@ -1,7 +1,8 @@
 """A plan: which pairs people answer under a budget, which keep the judge's label, and why."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,16 +29,17 @@ from routing.budgeting import (
 from routing.costing import MICROS_PER_USD, Costs, cost_pairs, usd
 from routing.drawing import Draw, draw_pairs
 from routing.errors import RoutingError
+from routing.keeping import fit_or_kept
 from routing.labelling import Labelled, label_pairs, signals_known
 from routing.measuring import joined
 from routing.models import BudgetKind, Plan, PlanSignals, PlanState, Route, RouteSource
 from routing.options import PlanOptions
-from routing.predictor import Comparison, Predictor, cold_predictor, fit_predictor, shortage
+from routing.predictor import Comparison, Predictor, cold_predictor, shortage
 from routing.reasoning import AUDITED, FLAGGED, SPLIT, pack_signals
 from routing.resolving import split_pairs
 from routing.scoring import Bools, Floats
 from routing.seconding import Second, choose_second
-from routing.signals import Judged, read_judged
+from routing.signals import Judged, key_of, read_judged
 from routing.trusting import JudgeChoice, choose_judge, full_name
 
 __all__ = ["Budget", "Drawn", "Scores", "draw_plan", "new_plan", "score_pairs", "store_plan", "work_out"]
@@ -216,8 +218,9 @@ def store_plan(plan: Plan, drawn: Drawn) -> None:
     plan.save()
     PlanSignals.objects.create(plan=plan, data=pack_signals(drawn.scores.signals))
     routes = _routes(plan, drawn)
-    for start in range(0, len(routes), ROWS_PER_INSERT):
-        insert_rows(routes[start : start + ROWS_PER_INSERT])
+    # A portion at a time: 100,000 rows at once are a lot of memory.
+    while batch := list(islice(routes, ROWS_PER_INSERT)):
+        insert_rows(batch)
 
 
 def score_pairs(judged: Judged, labelled: Labelled, seed: int) -> Scores:
@@ -236,7 +239,17 @@ def score_pairs(judged: Judged, labelled: Labelled, seed: int) -> Scores:
         p_wrong[has_label] = predictor.predict(signals.loc[has_label])
         return Scores(predictor, p_wrong, signals, reason, [])
     signals = judged.signals[known.columns]
-    fitted = fit_predictor(known, labelled.wrong, groups, weights=labelled.weights, kinds=labelled.kinds, seed=seed)
+    project, key = judged.versions[0].judge.project, key_of(judged.versions)
+    fitted = fit_or_kept(
+        project,
+        key,
+        known,
+        labelled.wrong,
+        groups,
+        weights=labelled.weights,
+        kinds=labelled.kinds,
+        seed=seed,
+    )
     p_wrong[has_label] = fitted.predictor.predict(signals.loc[has_label])
     p_wrong[labelled.rows] = fitted.out_of_fold
     return Scores(fitted.predictor, p_wrong, signals, "", fitted.comparison)
@@ -315,14 +328,13 @@ def _second(
     return choose_second(plan.project, options, chosen.version, candidates, without_budget=int(draw.people.sum()))
 
 
-def _routes(plan: Plan, drawn: Drawn) -> list[Route]:
-    """Return the routes of the open pairs. The predictor's reasons are worked out when asked (`routing.reasoning`)."""
-    ids = [UUID(pair_id) for pair_id in drawn.judged.groups.index[drawn.open_rows]]
+def _routes(plan: Plan, drawn: Drawn) -> Iterator[Route]:
+    """Yield the routes of the open pairs. The predictor's reasons are worked out when asked (`routing.reasoning`)."""
+    ids = drawn.judged.groups.index[drawn.open_rows]
     p_wrong, draw, costs = drawn.scores.p_wrong[drawn.open_rows], drawn.draw, drawn.costs
     second = set(drawn.second.pair_ids) if drawn.second else set()
     judge = drawn.judged.versions[0].judge.name
-    routes = []
-    for row, pair_id in enumerate(ids):
+    for row, pair_id in enumerate(map(UUID, ids)):
         known, asked = not math.isnan(p_wrong[row]), bool(draw.audit[row] or draw.people[row])
         why = [] if known else [f"{judge} has no label for it"]
         if drawn.withheld[row]:
@@ -333,18 +345,15 @@ def _routes(plan: Plan, drawn: Drawn) -> list[Route]:
             source = RouteSource.PEOPLE
         else:
             source = RouteSource.SECOND if pair_id in second else RouteSource.AI
-        routes.append(
-            Route(
-                plan=plan,
-                pair_id=pair_id,
-                source=source,
-                p_wrong=float(p_wrong[row]) if known else None,
-                expected_gain=None if math.isnan(drawn.gain[row]) else float(drawn.gain[row]),
-                cost_usd=usd(costs.most[row] if asked else 0),
-                expected_usd=usd(costs.expected[row]),
-                expected_seconds=float(costs.seconds[row]),
-                selection_prob=float(draw.selection_prob[row]),
-                why=why,
-            )
+        yield Route(
+            plan=plan,
+            pair_id=pair_id,
+            source=source,
+            p_wrong=float(p_wrong[row]) if known else None,
+            expected_gain=None if math.isnan(drawn.gain[row]) else float(drawn.gain[row]),
+            cost_usd=usd(costs.most[row] if asked else 0),
+            expected_usd=usd(costs.expected[row]),
+            expected_seconds=float(costs.seconds[row]),
+            selection_prob=float(draw.selection_prob[row]),
+            why=why,
         )
-    return routes

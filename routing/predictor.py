@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from routing.deriving import signal_of
+from routing.deriving import about, signal_of, tells
 from routing.scoring import (
     Bools,
     Floats,
@@ -40,6 +40,9 @@ LABELS_NEEDED = 100
 WRONG_NEEDED = 20
 GROUPS_NEEDED = 10
 REASONS = 3
+# A reason weighs at least this share of the strongest one: most pairs have a dozen signals that hardly matter.
+LEAST_WEIGHT = 0.3
+FOR_THE_JUDGE = "for the judge: "
 # Signals of the cold start, already in the order of what they are worth.
 COLD_SIGNALS = {"flipped": 2.0, "others_disagree": 2.0, "self_disagrees": 1.0, "margin": 1.0, "prob_spread": 1.0}
 # The ridge of the logistic model, in units of one pair, for columns of standard deviation 1.
@@ -137,17 +140,21 @@ class Predictor:
         return pd.DataFrame(raw[:, :-1] / self._trees_summed, index=signals.index, columns=list(self.columns))
 
     def explain(self, signals: pd.DataFrame, judge: str) -> list[list[str]]:
-        """Return up to three reasons a row, strongest first, that push P(wrong) the way it deviates."""
+        """Return up to three reasons a row, strongest first, that push P(wrong) the way it deviates.
+
+        One reason for each thing that signals tell of, and none that weighs little against the strongest. Reasons that
+        speak for the judge are one text that says so.
+        """
         parts = self.contributions(signals)
+        names = [str(name) for name in parts.columns]
         values = signals.reindex(columns=parts.columns).to_numpy(dtype=float)
         weights = parts.to_numpy(dtype=float)
-        words = [signal_of(name).words for name in parts.columns]
-        toward = weights * np.where(weights.sum(axis=1) >= 0, 1.0, -1.0)[:, None]
-        toward[np.isnan(values)] = 0.0
-        best = np.argsort(-toward, axis=1, kind="stable")[:, :REASONS]
+        doubted = weights.sum(axis=1) >= 0
+        toward = weights * np.where(doubted, 1.0, -1.0)[:, None]
+        reasons = [_strongest(names, *row, judge) for row in zip(values, toward, strict=True)]
         return [
-            [words[column](values[row, column], judge) for column in columns if toward[row, column] > 0]
-            for row, columns in enumerate(best)
+            said if doubt or not said else [f"{FOR_THE_JUDGE}{'; '.join(said)}"]
+            for said, doubt in zip(reasons, doubted, strict=True)
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -200,6 +207,20 @@ class Predictor:
     def _trees_summed(self) -> int:
         """What LightGBM's sum over trees is divided by: a forest's log-odds are the mean of its trees'."""
         return FOREST_TREES if self.kind == "forest" else 1
+
+
+def _strongest(names: list[str], values: Floats, weights: Floats, judge: str) -> list[str]:
+    """Return what the strongest signals of a row say, one for each thing they are about."""
+    said: dict[str, str] = {}
+    least = 0.0
+    for place in np.argsort(-weights, kind="stable"):
+        if weights[place] <= least or len(said) == REASONS:
+            break
+        name, value = names[place], float(values[place])
+        if about(name) not in said and tells(name, value):
+            said[about(name)] = signal_of(name).words(value, judge)
+            least = max(least, LEAST_WEIGHT * weights[place])
+    return list(said.values())
 
 
 class Fitted(NamedTuple):

@@ -4,8 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 from annotation.models import Project, Task, TaskState, User
-from routing.applying import ASKED, options_of
-from routing.budgeting import Budget
+from routing.applying import ASKED, options_of, votes_of
+from routing.budgeting import Budget, extra_answers
 from routing.closing import closable_tasks
 from routing.errors import RoutingError
 from routing.models import BudgetKind, Plan, PlanState
@@ -99,13 +99,13 @@ def _first_of(plan: Plan) -> Plan:
 
 
 def _promised(project: Project, applied: list[Plan]) -> Decimal:
-    """Return what the plans' pairs that people keep have cost or may cost at most."""
+    """Return what the plans' pairs that people keep have cost or may cost at most, answers that came too late too."""
     kept = Task.objects.filter(project=project).exclude(state=TaskState.CLOSED)
     kept = kept.exclude(pk__in=closable_tasks(project).values("pk"))
     promised = Decimal(0)
     prices: dict[Any, tuple[Decimal, int]] = {}
     for plan in applied:
-        votes = plan.figures["votes"]["most"]
+        votes = votes_of(plan).most
         routes = plan.routes.filter(source__in=ASKED)
         prices |= {pair: (cost, votes) for pair, cost in routes.values_list("pair_id", "cost_usd")}
     for pair, state, wanted, most in kept.values_list("pair_id", "state", "votes_wanted", "most_votes"):
@@ -113,4 +113,8 @@ def _promised(project: Project, applied: list[Plan]) -> Decimal:
             cost, votes = prices[pair]
             # A task that is done takes no further vote, however far it might have grown.
             promised += cost * (most or wanted if state == TaskState.OPEN else wanted) / votes
+    for pair, extras in extra_answers(project):
+        if pair in prices:
+            cost, votes = prices[pair]
+            promised += cost * extras / votes
     return promised

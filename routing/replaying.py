@@ -126,7 +126,7 @@ def replay_routing(
     guarantee: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the replay of one judge as the JSON that docs/routing.md describes.
+    """Return the replay of one judge as the JSON that docs/replay.md describes.
 
     `judge` is a name: alone, all its protocols are taken together; with a protocol, that one. `budgets` are shares.
     Each repeat splits the prompt groups into other folds and orders ties anew. `progress(done, repeats)` is called

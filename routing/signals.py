@@ -8,6 +8,7 @@ from uuid import UUID
 import pandas as pd
 from django.db.models import Count, Max, Sum
 
+from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project
 from judges.frames import judge_preference_frame, verdict_frame
 from judges.models import JudgeKind, JudgeVersion, Verdict
@@ -57,7 +58,7 @@ def read_judged(project: Project, versions: Sequence[JudgeVersion]) -> Judged:
     """
     measures = read_measures(project)
     ids = sorted(str(version.pk) for version in versions)
-    key = _digest(*ids)
+    key = key_of(versions)
     fingerprint = _fingerprint(project, measures)
     table = load_table(project, TableKind.SIGNALS, version=deriving.VERSION, key=key, fingerprint=fingerprint)
     if table is None:
@@ -75,6 +76,11 @@ def read_judged(project: Project, versions: Sequence[JudgeVersion]) -> Judged:
         prob_a=table[PROB_A],
         measures=measures,
     )
+
+
+def key_of(versions: Sequence[JudgeVersion]) -> str:
+    """Return the key of what is kept about versions taken together."""
+    return _digest(*sorted(str(version.pk) for version in versions))
 
 
 def read_measures(project: Project) -> pd.DataFrame:
@@ -113,18 +119,18 @@ def _derive(project: Project, measures: pd.DataFrame, ids: Sequence[str]) -> pd.
 def _about(project: Project) -> pd.DataFrame:
     """Return what the database says of each pair (`routing.measuring.ABOUT`), in import order. One query."""
     rows = Pair.objects.in_project(project).values_list(
-        "id",
+        id_text("id"),
         "prompt__group",
         "response_a__model",
         "response_b__model",
-        "response_a_id",
-        "response_b_id",
+        id_text("response_a_id"),
+        id_text("response_b_id"),
         "prompt__category",
         "prompt__language",
     )
     frame = pd.DataFrame.from_records(list(rows.iterator(chunk_size=ROWS_PER_FETCH)), columns=["pair_id", *ABOUT])
     for name in ("pair_id", "response_a_id", "response_b_id"):
-        frame[name] = frame[name].map(str)
+        frame[name] = spelled_ids(frame[name])
     return frame.astype(object).set_index("pair_id")
 
 

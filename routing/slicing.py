@@ -118,7 +118,7 @@ def _labelled_alone(project: Project, joined: Joined, plan: Plan) -> Bools:
     accepts = acceptance_of(plan)
     p_wrong = np.full(len(flagged), np.nan)
     for drawn in joined.measured.rounds:
-        p_wrong[drawn.pool] = 1 - drawn.expected[drawn.pool]
+        p_wrong[drawn.pool] = drawn.p_wrong[drawn.pool]
     refused = [bool(accepts.against(None if np.isnan(p) else float(p))) for p in p_wrong]
     return np.asarray(~flagged & ~np.array(refused, dtype=bool), dtype=bool)
 

@@ -165,7 +165,8 @@ def stop_study(study: Study) -> bool:
     one = Study.objects.filter(pk=study.pk)
     if one.filter(state=StudyState.QUEUED).update(state=StudyState.STOPPED, finished_at=timezone.now()):
         return True
-    return bool(one.filter(state=StudyState.RUNNING).update(stop_requested=True))
+    # It may go back to the queue between the two: whoever takes it up then stops at its first step.
+    return bool(one.filter(state__in=UNFINISHED).update(stop_requested=True))
 
 
 def resume_study(study: Study) -> bool:

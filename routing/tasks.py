@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from annotation.errors import TiebreakError
 from annotation.models import Pair, Project
-from judges.models import JudgeRun, JudgeVersion, Verdict
+from judges.models import JudgeRun, JudgeVersion, RunPurpose, Verdict
 from routing import applying, queueing, studying
 from routing.accepting import renew_acceptances
 from routing.calibrating import calibrate_judges
@@ -53,8 +53,12 @@ def refit_after_answer(pair_id: str) -> None:
 
 @shared_task(name="routing.tasks.refit_after_run")
 def refit_after_run(run_id: str) -> None:
-    """Look for drift after the applied plan's judge answered more pairs: new ones, or old ones anew. Idempotent."""
-    run = JudgeRun.objects.select_related("project", "version__judge").filter(pk=run_id).first()
+    """Look for drift after the applied plan's judge answered more pairs: new ones, or old ones anew. Idempotent.
+
+    Reasons and tags of prompts are no answers, so their runs change nothing.
+    """
+    runs = JudgeRun.objects.select_related("project", "version__judge").filter(purpose=RunPurpose.LABEL)
+    run = runs.filter(pk=run_id).first()
     if run is not None and (plan := applied_plan(run.project, run.version)) is not None:
         refit(run.project, run.version, seed=plan.seed, now=timezone.now())
 

@@ -51,6 +51,7 @@ def routing(request: HttpRequest, project: Project) -> HttpResponse:
     compared = compare_rounds(project)
     context = {
         "form": form,
+        "judged": planning.any_judged(project),
         "plans": [(plan, planning.budget_text(plan)) for plan in plans],
         "verdict": compared.text,
         "helps_not": compared.outcome == HELPS_NOT,

@@ -35,7 +35,8 @@ def steer_study(request: HttpRequest, project: Project, study_id: UUID, action: 
     if action == "stop":
         said = "It stops at its next step." if stop_study(found) else "It was not under way."
     elif action == "resume":
-        said = "It goes on where it was." if resume_study(found) else "It was not stopped."
+        again = "It begins again." if found.kind == StudyKind.MIXES else "It goes on where it was."
+        said = again if resume_study(found) else "It was not stopped."
     else:
         raise Http404("No such action.")
     messages.success(request, said)

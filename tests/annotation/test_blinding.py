@@ -10,8 +10,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotation.assigning import Opening, next_assignment, open_tasks
-from annotation.models import Assignment, Pair, Project, Tier, User
-from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt
+from annotation.models import Assignment, Membership, Pair, Project, Role, Task, Tier, User
+from routing.applying import apply_plan
+from routing.options import PlanOptions
+from routing.planning import Budget, draw_plan
+from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_user
+from tests.judged import judge_pairs, make_judge
 
 pytestmark = pytest.mark.django_db
 
@@ -119,3 +123,48 @@ def test_both_sides_have_the_same_markup(client: Client, project: Project, pair:
         )
 
     assert "".join(skeleton(first, "A").split()) == "".join(skeleton(second, "B").split())
+
+
+def test_a_pair_that_comes_again_because_people_differ_looks_like_any_other(client: Client, project: Project) -> None:
+    pairs = [make_pair(project, prompt=f"What {one}?", response_a="Yes.", response_b="No.") for one in range(8)]
+    judge_pairs(make_judge(project, "judge-secret"), pairs, ["a", "flip", "b", "tie"] * 2)
+    options = PlanOptions(votes="adaptive", group_cap=7, guarantee_alpha=0.2)
+    plan = draw_plan(project, budget=Budget.parse("100%"), judge="judge-secret", audit_share=0.25, options=options)
+    apply_plan(plan)
+    split = Task.objects.order_by("-priority", "id")[0]
+    for name, side in (("ben", "a"), ("cyd", "b")):
+        client.force_login(User.objects.get(username=name))
+        client.get("/annotate/helpfulness/")
+        held = Assignment.objects.get(rater__name=name)
+        assert held.task_id == split.pk
+        answer = "first2" if held.shown_order[0] == side else "second2"
+        client.post(reverse("submit_answer", args=[project.slug, held.pk]), {"answer": answer})
+        # What they were served next goes back, so that only this pair is begun.
+        Assignment.objects.filter(state="leased").delete()
+        Task.objects.exclude(pk=split.pk).update(taken=0)
+    split.refresh_from_db()
+    assert (split.votes_wanted, split.answered, split.state) == (3, 2, "open")
+    pages = {}
+    for name in ("third-one", "fresh-one"):
+        Membership.objects.create(project=project, user=make_user(name), role=Role.ANNOTATOR)
+        client.force_login(User.objects.get(username=name))
+        reply = client.get("/annotate/helpfulness/")
+        pages[Assignment.objects.get(rater__name=name).task_id == split.pk] = seen(reply, name)
+        hidden = [str(plan.pk), *map(str, plan.routes.values_list("pk", flat=True)), "judge-secret", "adaptive"]
+        assert [secret for secret in hidden if secret in said(reply)] == []
+    # The third person's page of the pair that two differed on, and somebody's first page of another pair.
+    assert pages[True] == pages[False]
+
+
+def seen(reply: Any, name: str) -> str:
+    """Return a reply without what differs by right: names, tokens, ids, texts, clocks, how many are left."""
+    text = said(reply).replace(name, "NAME")
+    for varies in (
+        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"(csrfmiddlewaretoken\" value=\"|csrftoken=|sessionid=|X-CSRFToken[^\w]+)\w+",
+        r"(?i)expires=[^;]+;|'Expires': '[^']+'",
+        r"'Content-Length': '\d+'|seconds-left=\"\d+\"|\b(Yes|No)\.|What \d\?",
+        r"\b\d of \d\b|max=\"\d\"",
+    ):
+        text = re.sub(varies, "", text)
+    return " ".join(text.split())

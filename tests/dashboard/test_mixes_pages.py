@@ -51,6 +51,13 @@ def test_a_search_is_asked_for_and_followed(ada: Client, mixed: Project) -> None
     assert "Search over mixes of gpt" in page
     assert ">Stop</button>" in page
     assert ada.get(f"{HERE}{study.pk}/mixes.json").status_code == 404
+    Study.objects.update(state=StudyState.STOPPED, done_steps=3, total_steps=9)
+    page = ada.get(f"{HERE}{study.pk}/").text
+    assert "A search keeps nothing: resumed, it begins again." in page
+    address = f"/projects/helpfulness/routing/studies/{study.pk}/"
+    assert ada.get(address)["Location"] == f"{HERE}{study.pk}/", "without scripts it leads to the page"
+    # "goes on where it was" is not said of what begins again.
+    assert "It begins again." in ada.post(f"{address}resume/", follow=True).text
 
 
 def test_a_form_that_does_not_fit_says_where(ada: Client, mixed: Project) -> None:

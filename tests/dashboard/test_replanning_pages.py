@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from annotation.assigning import Answer, next_assignment, submit
-from annotation.models import Assignment, Membership, Project, Role, Task, TaskState, User
+from annotation.models import Assignment, Membership, Origin, Project, Rater, Role, Task, TaskState, User
 from dashboard.progressing import plan_progress
 from dashboard.waiting import waiting_work
 from judges.models import JudgeRun
@@ -86,6 +86,10 @@ def test_it_counts_answers_pairs_splits_and_money(ada: Client, project: Project)
     assert "1 held now, 16 not begun" in page
     assert "at most $15.60 still to come; budget $18.00" in page
     assert "Draw round 2" in page
+    Rater.objects.filter(name="cyd").update(origin=Origin.SIMULATED)
+    paid = plan_progress(plan).work  # type: ignore[union-attr]
+    assert paid is not None
+    assert (paid.answers, paid.spent_usd, paid.promised_usd) == (6, Decimal("0.90"), Decimal("15.60"))
 
 
 def test_planning_again_makes_a_draft_that_shows_what_it_would_change(ada: Client, project: Project) -> None:
@@ -105,6 +109,8 @@ def test_planning_again_makes_a_draft_that_shows_what_it_would_change(ada: Clien
     assert f"<dt>Would close</dt><dd>{changes.closes}" in page
     assert f"<dt>Would open</dt><dd>{changes.opens}" in page
     assert changes.closes > 0
+    assert f"Applying it opens {changes.opens} pairs and closes {changes.closes}; its" in page
+    assert "Apply round 2</button>" in page
     assert Task.objects.filter(state=TaskState.CLOSED).count() == 0
     apply_plan(queued)
     assert Task.objects.filter(state=TaskState.CLOSED).count() == changes.closes

@@ -145,7 +145,7 @@ def test_running_replay_is_followed_stopped_and_resumed(ada: Client, project: Pr
     assert "stops at the next repeat" in ada.get(page_of(study)).text
     Study.objects.update(state=StudyState.STOPPED)
     assert ada.get(address, headers={"HX-Request": "true"})["HX-Refresh"] == "true"
-    assert "What it finished is kept" in ada.get(page_of(study)).text
+    assert "The 5 repeats it finished are kept." in ada.get(page_of(study)).text
     ada.post(f"{address}resume/")
     study.refresh_from_db()
     assert (study.state, study.stop_requested) == (StudyState.QUEUED, False)

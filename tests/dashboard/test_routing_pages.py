@@ -153,16 +153,16 @@ def test_a_plan_keeps_to_its_budget(
 @pytest.mark.parametrize(
     ("values", "field", "sentence"),
     [
-        ({"value": "0"}, "value", "A budget is a share of the pairs"),
-        ({"value": "101"}, "value", "A budget is a share of the pairs"),
+        ({"value": "0"}, "value", "0 % is not possible: more than 0 and at most 100."),
+        ({"kind": "target", "value": "101"}, "value", "101 % is not possible"),
         ({"kind": "count", "value": "2.5"}, "value", "A number of pairs is a whole number"),
         ({"audit_percent": "101"}, "audit_percent", "less than or equal to 100"),
         ({"audit_percent": "1"}, "audit_percent", "it takes 2% or more"),
         ({"seed": "x"}, "seed", "Enter a whole number."),
         ({"judge": "nobody"}, "judge", "Select a valid choice."),
-        ({"expert_on_split": "on"}, "expert_on_split", "needs votes = adaptive"),
+        ({"expert_on_split": "on"}, "expert_on_split", "Choose “Two, more where they differ”"),
         ({"worth_usd": "0"}, "worth_usd", "US dollars above 0"),
-        ({"second_budget_usd": "3"}, "second_budget_usd", "needs a second_judge"),
+        ({"second_budget_usd": "3"}, "second_budget_usd", "Choose the second judge first."),
     ],
 )
 def test_a_plan_that_cannot_be_says_why_at_the_field(
@@ -246,5 +246,8 @@ def test_more_stays_closed_until_something_in_it_is_wrong(ada: Client, project: 
 
 
 def test_without_a_judge_the_plan_says_so(ada: Client, project: Project) -> None:
+    page = ada.get(HERE).text
+    assert "No judge has labelled a pair yet" in page
+    assert "Draw the plan" not in page
     response = ada.post(HERE, {**WANTED, "judge": ""})
     assert "No judge has labelled pairs" in response.context["form"].errors["judge"][0]

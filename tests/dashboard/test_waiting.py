@@ -10,6 +10,9 @@ from annotation.models import Import, OutboxEvent, Project
 from dashboard.waiting import waiting_work
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion, Verdict, VerdictState
+from routing.models import Plan, PlanState, PredictorFit, Study, StudyKind
+from routing.studying import DEAD_AFTER
+from tests.builders import make_project
 
 NOW = timezone.now()
 LONG_AGO = NOW - timedelta(minutes=5)
@@ -69,6 +72,50 @@ def test_a_run_that_answered_a_moment_ago_is_at_work(project: Project, run: Judg
     some = Verdict.objects.filter(run=run, state=VerdictState.DONE).values_list("pk", flat=True)[0]
     Verdict.objects.filter(pk=some).update(finished_at=NOW - timedelta(seconds=5))
     assert waiting(project) == []
+
+
+@pytest.fixture
+def waiting_for_routing(project: Project) -> list[str]:
+    """Return a study, a plan to draw and one to apply that all came five minutes ago."""
+    budget = {"budget_kind": "share", "budget_value": 0.25, "audit_share": 0.05, "seed": 0}
+    Study.objects.create(project=project, kind=StudyKind.REPLAY, judge_name="length", heartbeat_at=LONG_AGO)
+    Plan.objects.create(project=project, state=PlanState.DRAWING, **budget)
+    asked = {"after": {"queued_at": LONG_AGO.isoformat()}}
+    Plan.objects.create(project=project, state=PlanState.APPLYING, figures=asked, **budget)
+    Plan.objects.update(created_at=LONG_AGO)
+    drawing = f"the plan of {LONG_AGO:%-d %b, %H:%M}"
+    return ["the replay of length", drawing, "the opening of a plan's pairs to people"]
+
+
+def test_studies_and_plans_wait_when_no_worker_is_at_any(project: Project, waiting_for_routing: list[str]) -> None:
+    assert waiting(project) == waiting_for_routing
+
+
+def test_what_waits_its_turn_behind_another_projects_plan_does_not_lack_a_worker(
+    project: Project, waiting_for_routing: list[str]
+) -> None:
+    other = make_project("other", with_people=False)
+    plan = Plan.objects.create(
+        project=other,
+        state=PlanState.DRAWING,
+        figures={"began_at": (NOW - timedelta(seconds=90)).isoformat()},
+        budget_kind="share",
+        budget_value=0.25,
+        audit_share=0.05,
+        seed=0,
+    )
+    assert waiting(project) == []
+    Plan.objects.filter(pk=plan.pk).update(state=PlanState.DRAFT)
+    assert waiting(project) == waiting_for_routing
+
+
+def test_what_waits_its_turn_behind_a_fit_does_not_lack_a_worker(
+    project: Project, length: JudgeVersion, waiting_for_routing: list[str]
+) -> None:
+    claim = PredictorFit.objects.create(project=project, version=length, kind="", seed=0, fitted_at=NOW)
+    assert waiting(project) == []
+    PredictorFit.objects.filter(pk=claim.pk).update(fitted_at=NOW - DEAD_AFTER - timedelta(seconds=1))
+    assert waiting(project) == waiting_for_routing
 
 
 def test_a_paused_run_does_not_wait_for_a_worker(project: Project, run: JudgeRun) -> None:

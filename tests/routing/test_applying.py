@@ -198,6 +198,24 @@ def test_a_worker_that_died_before_the_second_judge_was_asked_is_made_good() -> 
     assert JudgeRun.objects.get().state in {RunState.RUNNING, RunState.DONE}
 
 
+def test_trouble_with_a_second_judge_keeps_no_other_plan_waiting(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = with_second(judged_project())
+    applying._open(plan, tell=False)
+    waiting = draft(judged_project(slug="other"))
+    queue_apply(waiting)
+
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("the judge's row is not what it was")
+
+    monkeypatch.setattr(applying, "start_run", break_down)
+    sent.clear()
+    with pytest.raises(RuntimeError):
+        send_waiting_applications(now=timezone.now() + timedelta(hours=1))
+    assert sent == [str(waiting.pk)]
+
+
 def test_a_second_judge_that_cannot_be_asked_says_why_and_the_plan_stands() -> None:
     project = judged_project()
     plan, _ = with_second(project, budget="5")

@@ -71,8 +71,8 @@ def test_round_counts_wrong_labels_of_the_routers_and_of_random_pairs(project: P
     assert 0 < only.difference.low < 0.3
     assert found.outcome == HELPS
     assert verdict_of(project).startswith(
-        "Routing helps. Of 100 answered pairs that the router chose, the judge was wrong on 50; of 100 drawn at "
-        "random, on 20 (difference "
+        "Routing helps. The judge was wrong on 50 % of the 60 answered pairs that the router chose, and on 20 % of the "
+        "40 drawn at random (difference "
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.deriving import build_signals, preferences_together, signal_of
+from routing.deriving import about, build_signals, preferences_together, signal_of, tells
 from routing.measuring import PairTexts, measure_texts
 
 COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b", "label_mass"]
@@ -291,6 +291,27 @@ def test_rare_and_foreign_languages_are_signals_where_twenty_pairs_are_so() -> N
     ("name", "value", "words"),
     [
         ("cosine", 0.4, "the responses are 40% alike in meaning"),
+        ("margin", 0.5, "gpt is 75% sure"),
+        ("margin", 0.0, "gpt saw no difference"),
+        ("pick_form", 0.07, "in gpt's other pairs the picked model is ahead by 7 points"),
+        ("others_record", -0.01, "with other judges the picked response is behind by 1 point"),
+        ("form_gap", 0.0, "in gpt's other pairs the two models do equally well"),
+        ("record_gap", 0.2, "in gpt's other pairs the two responses are 20 points apart"),
+        ("pairing_form", -0.1, "between these two models, gpt favoured the other one by 10 points elsewhere"),
+        ("judges_pairing_form", 0.0, "between these two models, the judges together favoured neither elsewhere"),
+        ("length_gap", 0.01, "the responses are about as long"),
+        ("pick_length", -0.5, "the other response is 3.0 times as long as the picked"),
+        ("pick_length", 1.0, "the picked response is all there is beside the other"),
+        ("length_pull", -0.2, "gpt's pick goes against its taste for length"),
+        ("pick_lists", -1.0, "the picked response has 1 list item fewer"),
+        ("pick_refuses", 1.0, "the picked response refuses, the other does not"),
+        ("others_disagree", 0.0, "no other judge answers differently from gpt"),
+        ("others_disagree", 0.5, "50% of the other judges answer differently from gpt"),
+        ("others_opposed", 1.0, "all other judges prefer the other response"),
+        ("other_judges", 1.0, "one other judge answered"),
+        ("asks_form", 1.0, "the prompt asks for one thing about the answer's form"),
+        ("differs from claude", 0.5, "claude is 50 points away from gpt"),
+        ("differs from claude", 0.0, "claude says what gpt says"),
         ("tag subject law and politics", 1.0, "the prompt is about law and politics"),
         ("tag subject law and politics", 0.0, "the prompt is not about law and politics"),
         ("tag has_format_constraints", 1.0, "the prompt has format constraints"),
@@ -299,6 +320,19 @@ def test_rare_and_foreign_languages_are_signals_where_twenty_pairs_are_so() -> N
         ("column source=web", 0.0, "source in the file is not web"),
     ],
 )
-def test_further_signals_have_words(name: str, value: float, words: str) -> None:
+def test_words_fit_the_value(name: str, value: float, words: str) -> None:
     assert signal_of(name).words(value, "gpt") == words
+
+
+@pytest.mark.parametrize("name", ["cosine", "tag subject law and politics", "tag expertise_level", "column source=web"])
+def test_further_signals_bind_no_direction(name: str) -> None:
     assert not signal_of(name).monotone
+
+
+def test_what_the_pick_says_is_no_reason_where_it_is_nothing() -> None:
+    assert tells("pick_length", 0.3)
+    assert not tells("pick_length", 0.0)
+    assert not tells("margin", np.nan)
+    assert tells("margin", 0.0)
+    assert about("differs from claude") == about("others_disagree") != about("others_flipped")
+    assert about("judges_form_picked") == about("pick_form") != about("judges_record_picked") == about("record_gap")

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,42 @@ def test_two_workers_do_not_pay_for_the_same_vectors() -> None:
         assert server.others == []
         SignalSettings.objects.update(embedding_until=timezone.now() - likening.LEASE)
         assert embed_responses(project) == 2
+
+
+@pytest.mark.django_db
+def test_nothing_more_is_sent_once_a_manager_chose_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    for _ in range(3):
+        make_pair(project)
+    monkeypatch.setattr(likening, "TEXTS_AT_ONCE", 2)
+    with JudgeServer() as server:
+        with_endpoint(project, server)
+
+        def switch_off(*_: int) -> None:
+            save_settings(project, columns=[], embedder="", tagger=None)
+
+        assert embed_responses(project, progress=switch_off) == 2
+        assert len(server.others) == 1
+    settings = settings_of(project)
+    assert (settings.embedder, settings.embedding_until, settings.embedding_error) == ("", None, "")
+
+
+@pytest.mark.django_db
+def test_a_slow_worker_leaves_the_lease_to_the_one_that_took_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    for _ in range(3):
+        make_pair(project)
+    monkeypatch.setattr(likening, "TEXTS_AT_ONCE", 2)
+    anothers = timezone.now() + timedelta(hours=1)
+    with JudgeServer() as server:
+        with_endpoint(project, server)
+
+        def take_over(*_: int) -> None:
+            SignalSettings.objects.filter(project=project).update(embedding_until=anothers)
+
+        assert embed_responses(project, progress=take_over) == 2
+        assert len(server.others) == 1
+    assert settings_of(project).embedding_until == anothers
 
 
 @pytest.mark.parametrize("text", ["https://a.example/v1", "one two three", "locally"])

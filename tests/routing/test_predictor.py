@@ -102,9 +102,21 @@ def test_reasons_name_what_raised_the_doubt() -> None:
     doubtful = pd.DataFrame({"flipped": [1.0], "margin": [0.05], "words": [0.0], "similarity": [0.5]})
     [reasons] = predictor.explain(doubtful, "gpt")
     assert reasons[0] == "gpt changed its answer when the order was swapped"
-    assert "gpt's margin is 0.05 of 1" in reasons
-    [safe] = predictor.explain(pd.DataFrame({**doubtful, "flipped": [0.0], "margin": [1.0]}), "gpt")
-    assert "gpt kept its answer in both orders" in safe
+    assert "gpt is 52% sure" in reasons
+    [[safe]] = predictor.explain(pd.DataFrame({**doubtful, "flipped": [0.0], "margin": [1.0]}), "gpt")
+    assert safe == "for the judge: gpt is 100% sure; gpt kept its answer in both orders"
+
+
+def test_reasons_leave_out_what_weighs_little_and_what_was_said() -> None:
+    weights = {"pick_length": 1.0, "length_gap": 0.9, "pick_form": 0.8, "has_code": 0.5, "turns": 0.2, "words": 0.1}
+    coefficients = [*weights.values(), 0.0]
+    state = {"medians": [0.0] * 6, "missing": [], "means": [0.0] * 6, "scales": [1.0] * 6}
+    predictor = Predictor("logistic", tuple(weights), {**state, "coefficients": coefficients})
+    row = {"pick_length": 0.6, "length_gap": 0.6, "pick_form": 0.0, "has_code": 1.0, "turns": 0.5, "words": np.nan}
+    # The gap in length is the same thing again, the record of the pick is even, the turns add a fifth of the length.
+    assert predictor.explain(pd.DataFrame([row]), "gpt") == [
+        ["the picked response is 4.0 times as long as the other", "there is code"]
+    ]
 
 
 def wrong_in_two_ways(n: int = 1200, seed: int = 0) -> tuple[pd.DataFrame, Bools, Strings, Kinds]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from annotation.answering import Answer
 from annotation.assigning import next_assignment, submit
 from annotation.models import Assignment, Origin, OutboxEvent, Pair, Project, Task
-from judges.models import JudgeRun, JudgeVersion
+from judges.models import JudgeRun, JudgeVersion, RunPurpose
 from routing import refitting
 from routing.applying import apply_plan
 from routing.models import Plan, PredictorFit, RouteSource
@@ -181,6 +181,15 @@ def test_pairs_that_wait_take_the_order_of_the_new_doubts_and_audited_and_held_o
     assert refresh_priorities(plan, p_wrong) == 0
 
 
+def test_a_plan_that_another_has_overtaken_orders_nothing() -> None:
+    plan, _ = planned(40, budget="40%")
+    apply_plan(draw_plan(plan.project, budget=Budget.parse("20%"), judge="gpt"))
+    before = dict(Task.objects.values_list("pair_id", "priority"))
+    rng = np.random.default_rng(5)
+    assert refresh_priorities(plan, {str(pair): float(rng.random()) for pair in before}) == 0
+    assert dict(Task.objects.values_list("pair_id", "priority")) == before
+
+
 def test_a_refit_moves_the_most_doubtful_open_pairs_to_the_front() -> None:
     plan, pairs = planned(125)
     answer_pairs(pairs[:110], truth(pairs)[:110])
@@ -199,6 +208,10 @@ def test_a_finished_run_of_the_plans_judge_looks_for_drift() -> None:
     run = JudgeRun.objects.create(project=plan.project, version=JudgeVersion.objects.get())
     other = JudgeRun.objects.create(project=plan.project, version=make_judge(plan.project, "another"))
     refit_after_run(run_id=str(other.pk))
+    assert not PredictorFit.objects.exists()
+    for purpose in (RunPurpose.EXPLAIN, RunPurpose.TAG):
+        aside = JudgeRun.objects.create(project=plan.project, version=run.version, purpose=purpose)
+        refit_after_run(run_id=str(aside.pk))
     assert not PredictorFit.objects.exists()
     refit_after_run(run_id=str(run.pk))
     assert PredictorFit.objects.get().drift["plan"] == str(plan.pk)

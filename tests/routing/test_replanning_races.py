@@ -6,16 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
-from annotation.assigning import Answer, Waiting, next_assignment, rater_for, submit
+from annotation.assigning import Answer, Opening, Waiting, next_assignment, open_tasks, rater_for, submit
 from annotation.checking import check_invariants
 from annotation.models import Membership, Preference, Project, Rater, Role, Task, TaskState
 from routing.applying import apply_plan, queue_apply, work_apply
 from routing.models import Plan, PlanState
 from routing.options import PlanOptions
 from routing.planning import Budget, draw_plan
+from routing.refitting import refresh_priorities
 from routing.replanning import replan
 from tests.builders import make_pair, make_project, make_user
 from tests.judged import judge_pairs, make_judge
@@ -103,6 +105,36 @@ def test_replanning_among_people_at_work_takes_nothing_from_them(project: Projec
     assert counted == sum(Task.objects.values_list("answered", flat=True))
     # Twenty pairs were paid for: those begun before the plan was applied stand against others of its own.
     assert Task.objects.exclude(state=TaskState.CLOSED).count() <= 20
+
+
+def test_a_fit_that_orders_what_waits_does_not_undo_the_order_of_a_plan_applied_meanwhile(project: Project) -> None:
+    plan = draft(project, "100%")
+    apply_plan(plan)
+    asked = list(Task.objects.order_by("id").values_list("pair_id", flat=True))
+    fresh = {pair_id: 5.0 + number for number, pair_id in enumerate(asked)}
+    opened = threading.Event()
+    others: list[threading.Thread] = []
+
+    def apply() -> None:
+        with transaction.atomic():
+            locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            open_tasks(locked, [Opening(*one) for one in fresh.items()], votes_wanted=2)
+        opened.set()
+        connection.close()
+
+    def apply_between(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("UPDATE") and "annotation_task" in sql and not others:
+            others.append(threading.Thread(target=apply))
+            others[0].start()
+            # Only whoever does not hold the project lets it through.
+            opened.wait(timeout=0.3)
+        return execute(sql, *rest)
+
+    rng = np.random.default_rng(0)
+    with connection.execute_wrapper(apply_between):
+        assert refresh_priorities(plan, {str(pair_id): float(rng.random()) for pair_id in asked}) > 0
+    others[0].join(timeout=30)
+    assert dict(Task.objects.values_list("pair_id", "priority")) == fresh
 
 
 def work_after(plan: Plan) -> None:

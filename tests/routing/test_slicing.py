@@ -6,6 +6,7 @@ from annotation.models import Origin, Pair, Preference, Project, Rater, RaterKin
 from judges.models import JudgeVersion
 from routing.applying import apply_plan
 from routing.estimating import ANSWERS_NEEDED_IN_SLICE
+from routing.inferring import Estimate
 from routing.models import Plan, RouteSource
 from routing.planning import Budget, draw_plan
 from routing.resolving import resolve_labels
@@ -59,6 +60,16 @@ def test_without_an_applied_plan_there_is_no_report(project: Project) -> None:
     judged(project)
     draw_plan(project, budget=Budget.parse("50%"), judge="gpt")
     assert audit_report(project) is None
+
+
+def test_where_people_answered_everything_no_ai_label_is_left_to_be_right(project: Project) -> None:
+    _, pairs = judged(project)
+    plan = draw_plan(project, budget=Budget.parse("100%"), judge="gpt")
+    apply_plan(plan)
+    answer_pairs(pairs, ["a"] * N, origin=Origin.LIVE)
+    report = reported(project)
+    assert report.judge.value == pytest.approx(0.75)
+    assert report.ai_labels == Estimate(None, None, None, 0, "no AI label is left: people answered every pair")
 
 
 def test_report_of_a_finished_round_counts_what_is_known_and_estimates_the_rest(project: Project) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from annotation.models import Project
@@ -187,6 +188,23 @@ def test_running_study_stops_at_its_next_step_and_goes_on_when_resumed(
     assert not resume_study(stopped), "it is queued already"
     done = finished(study)
     assert (done.state, done.result) == (StudyState.DONE, {"began_at": 3})
+
+
+def test_study_that_gives_way_while_it_is_told_to_stop_stops(replayable: Project) -> None:
+    study = queued(replayable)
+    Study.objects.update(state=StudyState.RUNNING, started_at=timezone.now())
+    turns: list[str] = []
+
+    def give_way_after_the_first_look(execute: Any, sql: str, *rest: Any) -> Any:
+        found = execute(sql, *rest)
+        if sql.startswith("UPDATE") and not turns:
+            turns.append("over")
+            Study.objects.update(state=StudyState.QUEUED)
+        return found
+
+    with connection.execute_wrapper(give_way_after_the_first_look):
+        assert stop_study(study)
+    assert finished(study).state == StudyState.STOPPED
 
 
 def test_queued_study_stops_at_once(replayable: Project) -> None:
