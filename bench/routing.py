@@ -146,7 +146,7 @@ def replays(cases: Iterable[Case], options: argparse.Namespace, *, extras: bool)
     """Return the replay of each case by its title, and print a line about each."""
     in_test_database = _database()
     try:
-        from routing.replaying import ReplayOptions, replay_study
+        from routing.studies.replaying import ReplayOptions, replay_study
 
         wanted = ReplayOptions((BUDGET,), options.repeats, proxy=extras, guarantee=extras)
         results = {}
@@ -363,7 +363,7 @@ def speed(options: argparse.Namespace) -> tuple[dict[str, Any], list[Check]]:
 
 def mixes(options: argparse.Namespace) -> tuple[dict[str, Any], list[Check]]:
     """Search over mixes of a made-up project; its proxy model has as many features as the local embedding gives."""
-    from routing.mixing import MixOptions, search_frame
+    from routing.studies.mixing import MixOptions, search_frame
     from tests.routing.mixed import mix_pairs
 
     n = MIX_PAIRS // 5 if options.quick else MIX_PAIRS

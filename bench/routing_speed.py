@@ -127,7 +127,7 @@ def draw(options: argparse.Namespace) -> None:
     """Draw the plan three times and print one JSON object."""
     set_up(keep=True)
     from annotation.models import Project
-    from routing.planning import Budget, draw_plan
+    from routing.plans.planning import Budget, draw_plan
 
     project = Project.objects.get()
     timed = Timed(options.profile)

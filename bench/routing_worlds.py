@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from routing.drawing import draw_pairs
-from routing.inferring import estimate_accuracy
-from routing.scoring import Bools, Floats, auroc
+from routing.auditing.inferring import estimate_accuracy
+from routing.plans.drawing import draw_pairs
+from routing.predicting.scoring import Bools, Floats, auroc
 
 PAIRS, AUDIT_SHARE, BUDGET = 4_000, 0.05, 0.25
 # The reference design: people get 90 % of the least confident quarter and 5 % of the rest.

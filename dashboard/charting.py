@@ -15,9 +15,9 @@ from dashboard.signal_names import signal_name
 from dashboard.summarising import answers_by_day
 from dashboard.watching import drift_points, fit_points, judge_periods
 from judges.models import JudgeVersion
-from routing.frontier import frontier_of as frontier_from
-from routing.inferring import Estimate
+from routing.auditing.inferring import Estimate
 from routing.models import Plan, PlanState, Study
+from routing.plans.frontier import frontier_of as frontier_from
 
 
 class Column(NamedTuple):

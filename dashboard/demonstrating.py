@@ -27,10 +27,10 @@ from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from judges.running import start_run, work_off
-from routing.applying import apply_plan
+from routing.labels.resolving import resolve_labels
 from routing.models import Label, Plan, PlanState, Route, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.resolving import resolve_labels
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 
 SAMPLE = Path(__file__).parent / "sample" / "pairs.jsonl"
 CROWD = (

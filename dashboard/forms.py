@@ -11,10 +11,10 @@ from annotation.models import Project, Role
 from annotation.reading import FORMATS
 from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
-from routing.budgeting import Budget, check_audit_share
 from routing.errors import RoutingError
 from routing.models import BudgetKind
-from routing.options import ADAPTIVE, FIXED, PlanOptions
+from routing.plans.budgeting import Budget, check_audit_share
+from routing.plans.options import ADAPTIVE, FIXED, PlanOptions
 
 FORMAT_NAMES = {"auto": "Find out from the file", "jsonl": "JSON Lines", "json": "JSON array", "parquet": "Parquet"}
 TIE_NAMES = {"drop": "Leave ties out, with a count", "both": "Write a tie twice, once each way"}

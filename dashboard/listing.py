@@ -8,8 +8,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.models import Choice, Pair, Preference, Project, RaterKind, Task, TaskState
 from judges.models import Verdict, VerdictState
-from routing.closing import asked_routes
 from routing.models import LabelSource, RouteSource
+from routing.plans.closing import asked_routes
 
 PAGE_SIZE = 50
 

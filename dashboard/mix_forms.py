@@ -6,8 +6,8 @@ from django import forms
 
 from annotation.models import Project
 from routing.errors import RoutingError
-from routing.mixing import MIXES_NEEDED, MOST_CANDIDATES, MOST_MIXES, MixOptions
-from routing.replaying import ReplayJudge
+from routing.studies.mixing import MIXES_NEEDED, MOST_CANDIDATES, MOST_MIXES, MixOptions
+from routing.studies.replaying import ReplayJudge
 
 
 class MixForm(forms.Form):

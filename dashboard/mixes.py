@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from dashboard.signal_names import signal_name
 from dashboard.studies import nearest
-from routing.mixing import BINS, CLUSTER, DOUBT, NOT_KNOWN, PAIRS_NEEDED
 from routing.models import Study
-from routing.replaying import ReplayJudge
+from routing.studies.mixing import BINS, CLUSTER, DOUBT, NOT_KNOWN, PAIRS_NEEDED
+from routing.studies.replaying import ReplayJudge
 
 WAYS = (("random", "Random pairs"), ("router", "The router's pairs"), ("recommended", "The mix found"))
 PARTS = {**dict(zip(BINS, ("lowest third", "middle third", "highest third"), strict=True)), NOT_KNOWN: "not known"}
@@ -111,7 +111,7 @@ def in_words(leans: Iterable[Mapping[str, Any]], examples: Mapping[str, str]) ->
 
 
 def tag_name(tag: str, examples: Mapping[str, str]) -> str:
-    """Return what a tag of `routing.mixing.tags_of` is called; `examples` are prompts by cluster."""
+    """Return what a tag of `routing.studies.mixing.tags_of` is called; `examples` are prompts by cluster."""
     if tag.startswith(CLUSTER):
         return f"Prompts like “{' '.join(examples.get(tag, tag).split())}”"
     name, colon, part = tag.rpartition(": ")

@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from annotation.models import Pair, Project
 from judges.models import Verdict
 from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
-from routing.options import ADAPTIVE, PlanOptions
-from routing.reasoning import reasons_of
+from routing.plans.options import ADAPTIVE, PlanOptions
+from routing.plans.reasoning import reasons_of
 
 PAGE_SIZE = 20
 SAMPLES = 3

@@ -9,12 +9,12 @@ from django.db.models.functions import Coalesce
 from annotation.models import Membership, Origin, Preference, Role, Task, TaskState, Tier
 from dashboard.following import Following, follow
 from judges.models import JudgeRun
-from routing.accepting import acceptance_of
-from routing.applying import ASKED, Changes, changes_of, options_of, votes_of
+from routing.auditing.accepting import acceptance_of
 from routing.errors import RoutingError
+from routing.labels.resolving import NOT_GUARANTEED, SPLIT
 from routing.models import BudgetKind, Label, Plan, PlanState, RouteSource
-from routing.replanning import last_applied, left_of
-from routing.resolving import NOT_GUARANTEED, SPLIT
+from routing.plans.applying import ASKED, Changes, changes_of, options_of, votes_of
+from routing.plans.replanning import last_applied, left_of
 
 # The answers that a task has or may come to.
 MOST = Case(

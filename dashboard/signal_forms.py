@@ -10,9 +10,9 @@ from annotation.models import Project
 from dashboard.forms import usd_field
 from dashboard.signalling import columns_of, taggers_of
 from judges.models import JudgeVersion
-from routing.extending import Column, save_settings
-from routing.likening import LOCAL, Embedder, endpoint_in
 from routing.models import SignalSettings
+from routing.signals.extending import Column, save_settings
+from routing.signals.likening import LOCAL, Embedder, endpoint_in
 
 ENDPOINT, NOT_AT_ALL = "endpoint", "none"
 

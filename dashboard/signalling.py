@@ -15,15 +15,15 @@ from dashboard.waiting import PATIENCE
 from judges.models import JudgeRun, JudgeVersion, RunPurpose
 from judges.running import writes
 from routing.errors import RoutingError
-from routing.extending import Column, column_candidates, settings_key, settings_of
-from routing.labelling import label_pairs
-from routing.likening import Embedded, Embedder, embedded_of, endpoint_in
 from routing.models import Plan, PlanSignals, PlanState, SignalSettings
-from routing.reasoning import unpack_signals
-from routing.signals import read_judged
-from routing.surveying import KINDS, Surveyed, survey_signals
-from routing.tagging import TagQuote, quote_tags
-from routing.trusting import choose_judge, find_version, full_name
+from routing.plans.reasoning import unpack_signals
+from routing.plans.trusting import choose_judge, find_version, full_name
+from routing.predicting.labelling import label_pairs
+from routing.signals.extending import Column, column_candidates, settings_key, settings_of
+from routing.signals.likening import Embedded, Embedder, embedded_of, endpoint_in
+from routing.signals.reading import read_judged
+from routing.signals.surveying import KINDS, Surveyed, survey_signals
+from routing.signals.tagging import TagQuote, quote_tags
 
 # Above this a page would wait too long for signals that nobody has computed yet.
 LIVE_PAIRS = 10_000

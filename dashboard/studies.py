@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from annotation.models import Project
 from dashboard.remembering import data_version, remembered
 from routing.models import Study, StudyKind, StudyState
-from routing.replaying import ReplayJudge, replay_judges
-from routing.studying import seconds_left
+from routing.studies.replaying import ReplayJudge, replay_judges
+from routing.studies.studying import seconds_left
 
 FINISHED = (StudyState.DONE, StudyState.STOPPED, StudyState.FAILED)
 STEPS = {StudyKind.REPLAY: "repeat", StudyKind.MIXES: "step"}

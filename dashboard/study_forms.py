@@ -6,7 +6,7 @@ from django import forms
 
 from annotation.models import Project
 from routing.errors import RoutingError
-from routing.replaying import MOST_REPEATS, ReplayJudge, ReplayOptions
+from routing.studies.replaying import MOST_REPEATS, ReplayJudge, ReplayOptions
 
 
 class ReplayForm(forms.Form):

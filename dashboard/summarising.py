@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from annotation.models import Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
-from routing.closing import asked_routes
-from routing.estimating import judge_accuracy
+from routing.auditing.estimating import judge_accuracy
+from routing.labels.resolving import resolving_judge
 from routing.models import Label, LabelSource, Plan, PlanState, RouteSource
-from routing.resolving import resolving_judge
+from routing.plans.closing import asked_routes
 
 DAYS_SHOWN = 30
 

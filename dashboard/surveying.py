@@ -7,12 +7,12 @@ import numpy as np
 
 from annotation.models import Project
 from dashboard.remembering import data_version, remembered
-from routing.comparing import HELPS, HELPS_NOT, Comparison, compare_rounds
-from routing.estimating import ANSWERS_NEEDED_IN_SLICE, applied_plans
-from routing.guaranteeing import Audited, Guarantee, read_audited
+from routing.auditing.comparing import HELPS, HELPS_NOT, Comparison, compare_rounds
+from routing.auditing.estimating import ANSWERS_NEEDED_IN_SLICE, applied_plans
+from routing.auditing.guaranteeing import Audited, Guarantee, read_audited
+from routing.auditing.slicing import AuditReport, audit_report
 from routing.models import Plan
-from routing.options import PlanOptions
-from routing.slicing import AuditReport, audit_report
+from routing.plans.options import PlanOptions
 
 LEAST_IN_PART = ANSWERS_NEEDED_IN_SLICE
 ALPHAS = (0.05, 0.10, 0.15, 0.20, 0.25)

@@ -10,8 +10,8 @@ from annotation.models import Import, OutboxEvent, Project
 from exports.models import Snapshot, SnapshotState
 from judges.models import JudgeRun, RunState, Verdict, VerdictState
 from routing.models import Plan, PlanState, PredictorFit, Study, StudyKind, StudyState
-from routing.queueing import is_being_drawn
-from routing.studying import DEAD_AFTER
+from routing.plans.queueing import is_being_drawn
+from routing.studies.studying import DEAD_AFTER
 
 # A worker that lives takes a message in under a second; the sweeper sends a lost one again every 30.
 PATIENCE = timedelta(seconds=60)

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from annotation.models import Project
 from dashboard.signal_names import signal_name
-from routing.alarming import ANSWERS_NEEDED, FALSE_DISCOVERY, PAIRS_NEEDED, PSI_LIMIT, SCORE_LIMIT, Z_LIMIT
-from routing.drifting import MARGIN, WAYS, Reason, applied_plan, last_check, reasons_in
 from routing.models import Plan, PredictorFit
-from routing.refitting import is_under_way
+from routing.predicting.alarming import ANSWERS_NEEDED, FALSE_DISCOVERY, PAIRS_NEEDED, PSI_LIMIT, SCORE_LIMIT, Z_LIMIT
+from routing.predicting.drifting import MARGIN, WAYS, Reason, applied_plan, last_check, reasons_in
+from routing.predicting.refitting import is_under_way
 
 # Older fits are in the database; a page of them says no more.
 FITS_SHOWN = 40

@@ -16,8 +16,8 @@ from annotation.models import Pair, Preference, Project
 from annotation.models.pairs import content_hash
 from exports.pseudonymising import pseudonym
 from judges.models import JudgeKind, JudgeVersion
-from routing.measuring import PairTexts, measure_texts
 from routing.models import Label, Plan, PlanState
+from routing.signals.measuring import PairTexts, measure_texts
 
 Message = dict[str, str]
 ROWS_PER_FETCH = 2000

@@ -31,9 +31,9 @@ from exports.contrasting import contrast_judges, contrast_people
 from exports.reading import plan_names
 from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
 from judges.models import JudgeVersion, Verdict, VerdictState
-from routing.estimating import judge_accuracy
+from routing.auditing.estimating import judge_accuracy
+from routing.labels.resolving import WITHHOLDING
 from routing.models import Label, Plan, PlanState
-from routing.resolving import WITHHOLDING
 
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6

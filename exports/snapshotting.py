@@ -36,7 +36,7 @@ from exports.settings import SnapshotSettings
 from exports.splitting import SplitKeys, split_pairs
 from exports.writing import WrittenFile, describe_file, hash_files, write_json, write_split
 from judges.auditing import judge_audits
-from routing.resolving import resolve_labels
+from routing.labels.resolving import resolve_labels
 
 logger = logging.getLogger(__name__)
 

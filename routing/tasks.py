@@ -8,13 +8,14 @@ from django.utils import timezone
 from annotation.errors import TiebreakError
 from annotation.models import Pair, Project
 from judges.models import JudgeRun, JudgeVersion, RunPurpose, Verdict
-from routing import applying, queueing, studying
-from routing.accepting import renew_acceptances
-from routing.calibrating import calibrate_judges
-from routing.drifting import applied_plan
-from routing.likening import embed_responses
-from routing.refitting import refit, refit_if_grown
-from routing.resolving import resolve_labels
+from routing.auditing.accepting import renew_acceptances
+from routing.labels.calibrating import calibrate_judges
+from routing.labels.resolving import resolve_labels
+from routing.plans import applying, queueing
+from routing.predicting.drifting import applied_plan
+from routing.predicting.refitting import refit, refit_if_grown
+from routing.signals.likening import embed_responses
+from routing.studies import studying
 
 logger = logging.getLogger(__name__)
 

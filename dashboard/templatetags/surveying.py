@@ -2,7 +2,7 @@
 
 from django import template
 
-from routing.inferring import Estimate
+from routing.auditing.inferring import Estimate
 
 register = template.Library()
 

@@ -11,8 +11,8 @@ from dashboard import charting
 from dashboard.access import managed
 from dashboard.views.showing import show_routing
 from dashboard.watching import RULE, watch
-from routing.alarming import SCORE_LIMIT
-from routing.refitting import ask_refit
+from routing.predicting.alarming import SCORE_LIMIT
+from routing.predicting.refitting import ask_refit
 
 
 @require_GET

@@ -27,7 +27,7 @@ from judges.models import JudgeKind, JudgeRun, JudgeVersion
 from judges.options import read_options
 from judges.probing import asks_a_server, describe
 from judges.running import start_run
-from routing.calibrating import calibrate_judge as calibrate_judge_version
+from routing.labels.calibrating import calibrate_judge as calibrate_judge_version
 
 RUNS_SHOWN = 5
 

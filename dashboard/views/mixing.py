@@ -16,7 +16,7 @@ from dashboard.mixes import judges_to_search, listed_searches, search_tables
 from dashboard.studies import followed, judges_to_replay
 from dashboard.views.showing import show_routing, status_of
 from routing.models import Study, StudyKind, StudyState
-from routing.studying import queue_study
+from routing.studies.studying import queue_study
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

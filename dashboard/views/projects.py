@@ -14,8 +14,8 @@ from dashboard.access import managed, signed_in
 from dashboard.forms import ProjectForm
 from dashboard.summarising import flow_of, has_unresolved, measured_agreement, money_of, needs_of, project_rows
 from dashboard.views.showing import show, status_of
-from routing.drifting import reasons_of
-from routing.resolving import resolve_labels
+from routing.labels.resolving import resolve_labels
+from routing.predicting.drifting import reasons_of
 
 
 @require_GET

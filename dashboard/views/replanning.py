@@ -12,7 +12,7 @@ from annotation.models import Project, User
 from dashboard.access import managed
 from dashboard.progressing import plan_progress
 from routing.models import Plan
-from routing.replanning import queue_replan
+from routing.plans.replanning import queue_replan
 
 
 @require_GET

@@ -15,7 +15,7 @@ from dashboard.studies import followed, judges_to_replay, listed, replay_tables
 from dashboard.study_forms import ReplayForm
 from dashboard.views.showing import show_routing, status_of
 from routing.models import Study, StudyKind, StudyState
-from routing.studying import queue_study
+from routing.studies.studying import queue_study
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -16,11 +16,11 @@ from dashboard.access import managed
 from dashboard.forms import PlanForm
 from dashboard.progressing import plan_progress
 from dashboard.views.showing import show, show_routing, status_of
-from routing.applying import queue_apply
-from routing.comparing import HELPS_NOT, compare_rounds
-from routing.frontier import frontier_of
+from routing.auditing.comparing import HELPS_NOT, compare_rounds
 from routing.models import Plan, PlanState
-from routing.queueing import is_being_drawn, queue_plan
+from routing.plans.applying import queue_apply
+from routing.plans.frontier import frontier_of
+from routing.plans.queueing import is_being_drawn, queue_plan
 
 TOP = 5
 

@@ -18,7 +18,7 @@ from judges.batching import cancel_batches
 from judges.errors import JudgeError
 from judges.models import JudgeRun, JudgeVersion, RunState
 from judges.running import pause, resume, retry_failed, start_run
-from routing.explaining import ask_reasons
+from routing.labels.explaining import ask_reasons
 
 # A test asks so few pairs that each exchange can be read.
 TEST_PAIRS = 5

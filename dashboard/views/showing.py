@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from annotation.models import Project
 from dashboard.waiting import waiting_work
-from routing.drifting import reasons_of
+from routing.predicting.drifting import reasons_of
 
 SECTIONS = (
     ("project", "Overview"),

@@ -12,9 +12,9 @@ from dashboard.access import managed
 from dashboard.signal_forms import SignalForm, TagForm
 from dashboard.signalling import fetching_of, signal_survey, tagging_of
 from dashboard.views.showing import show_routing, status_of
-from routing.extending import settings_of
-from routing.likening import ask_for_embeddings
-from routing.tagging import tag_prompts
+from routing.signals.extending import settings_of
+from routing.signals.likening import ask_for_embeddings
+from routing.signals.tagging import tag_prompts
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -11,7 +11,7 @@ from annotation.models import Project
 from dashboard.access import managed
 from dashboard.studies import FINISHED, followed
 from routing.models import Study, StudyKind
-from routing.studying import resume_study, stop_study
+from routing.studies.studying import resume_study, stop_study
 
 
 @require_GET

@@ -10,8 +10,8 @@ from annotation.models import Choice, Origin
 from exports.profiles.columns import INTEGER, MESSAGES, NUMBER, TEXT, TEXTS, TRUTH, Column, LeftOut, Row
 from exports.reading import Judgement, Record, Vote
 from exports.settings import SnapshotSettings
+from routing.labels.resolving import NOT_GUARANTEED, SPLIT, WITHHELD
 from routing.models import Label, LabelSource
-from routing.resolving import NOT_GUARANTEED, SPLIT, WITHHELD
 
 COLUMNS = (
     Column("prompt", MESSAGES, "what the responses answer"),

@@ -10,9 +10,9 @@ from judges.models import JudgeVersion
 class PredictorFit(models.Model):
     """A predictor of P(judge wrong) fitted to the labels of one moment, and how the labels since the last fit met it.
 
-    `predictor` is `routing.predictor.Predictor.to_json`, `comparison` the candidates on held-out groups. `drift` says
-    how new answers and new pairs differ from those the applied plan was drawn on (`routing.drifting`). A row whose
-    `kind` is empty is a worker's claim: the fit is being made.
+    `predictor` is `routing.predicting.predictor.Predictor.to_json`, `comparison` the candidates on held-out groups.
+    `drift` says how new answers and new pairs differ from those the applied plan was drawn on
+    (`routing.predicting.drifting`). A row whose `kind` is empty is a worker's claim: the fit is being made.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

@@ -20,7 +20,7 @@ class LabelSource(models.TextChoices):
 
 
 class Label(models.Model):
-    """The resolved answer of a pair, derived from preferences by `routing.resolving` and made again when they change.
+    """The resolved answer of a pair, derived from preferences by `routing.labels.resolving`, again when they change.
 
     `choice` is empty where no side has a majority (`provenance["rule"]` says which rule left it open).
     """

@@ -36,7 +36,7 @@ class Plan(models.Model):
 
     `figures` holds what the manager is shown before applying it (counts, cost, predicted agreement, the predictor and
     how it was chosen); `predictor` holds the fitted predictor as text, so that the plan can be explained later.
-    `options` is a `routing.options.PlanOptions` as JSON. A plan drawn again as answers arrive names the plan it
+    `options` is a `routing.plans.options.PlanOptions` as JSON. A plan drawn again as answers arrive names the plan it
     `replaces`; `round` counts from 1.
     """
 

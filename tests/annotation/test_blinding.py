@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from annotation.assigning import Opening, next_assignment, open_tasks
 from annotation.models import Assignment, Membership, Pair, Project, Role, Task, Tier, User
-from routing.applying import apply_plan
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
+from routing.plans.applying import apply_plan
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_user
 from tests.judged import judge_pairs, make_judge
 

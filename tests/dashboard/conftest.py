@@ -10,7 +10,7 @@ from annotation.models import Pair, Project, User
 from judges.defining import add_judge
 from judges.models import JudgeKind, JudgeVersion
 from judges.running import start_run, work_off
-from routing.resolving import resolve_labels
+from routing.labels.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project
 
 PAIRS = 24

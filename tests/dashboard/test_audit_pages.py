@@ -5,11 +5,11 @@ from django.test import Client
 
 from annotation.models import Origin, Pair, Project
 from dashboard.surveying import survey
-from routing.applying import apply_plan
+from routing.labels.resolving import resolve_labels
 from routing.models import Plan, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.resolving import resolve_labels
+from routing.plans.applying import apply_plan
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

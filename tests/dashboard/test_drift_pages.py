@@ -7,10 +7,10 @@ from django.test import Client
 
 from annotation.models import Origin, OutboxEvent, Pair, Preference, Project, Task, TaskState
 from judges.models import JudgeVersion
-from routing.applying import apply_plan
 from routing.models import Plan, PredictorFit, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.refitting import WANTED, refit
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting.refitting import WANTED, refit
 from routing.tasks import refit_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 

@@ -13,7 +13,7 @@ from dashboard.quoting import sent_for
 from judges.defining import add_judge
 from judges.models import JudgeRun, JudgeVersion, ModelServer, ResponseFlag, RunState, Verdict, VerdictState
 from judges.running import start_run, work_off
-from routing.resolving import resolve_labels
+from routing.labels.resolving import resolve_labels
 from tests.builders import make_person, make_preference
 from tests.judge_server import JudgeServer, verdict
 from tests.judged import judge_pairs, make_judge

@@ -8,8 +8,8 @@ from django.test import Client
 
 from annotation.models import Project
 from dashboard.mixes import tag_name
-from routing.mixing import MixOptions, search_frame
 from routing.models import Study, StudyKind, StudyState
+from routing.studies.mixing import MixOptions, search_frame
 from tests.routing.mixed import fill_project, mix_pairs
 
 HERE = "/projects/helpfulness/routing/mixes/"

@@ -7,10 +7,10 @@ from django.test import Client
 
 from annotation.models import Project, User
 from dashboard.progressing import plan_progress
-from routing.applying import apply_plan
 from routing.models import BudgetKind, Plan, PlanSignals, Route
-from routing.planning import Budget, draw_plan
-from routing.replanning import left_of, replan
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import left_of, replan
 from tests.builders import make_pair, make_project
 from tests.judged import judge_pairs, make_judge
 

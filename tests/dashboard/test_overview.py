@@ -10,10 +10,10 @@ from dashboard.summarising import flow_of, measured_agreement, money_of, needs_o
 from judges.defining import add_judge
 from judges.models import JudgeKind, JudgeVersion, ResponseFlag
 from judges.running import start_run, work_off
-from routing.applying import apply_plan
+from routing.labels.resolving import resolve_labels
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.resolving import resolve_labels
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_person, make_preference, make_project
 
 

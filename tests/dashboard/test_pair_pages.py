@@ -10,8 +10,8 @@ from annotation.assigning import Opening, open_tasks
 from annotation.models import Origin, Pair, Project, Tier
 from dashboard.listing import page_of_pairs
 from judges.models import JudgeVersion, Verdict, VerdictState
-from routing.applying import apply_plan
-from routing.planning import Budget, draw_plan
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_person, make_preference
 
 HERE = "/projects/helpfulness/pairs/"

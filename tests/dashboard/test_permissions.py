@@ -11,7 +11,7 @@ from dashboard.urls import urlpatterns
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
-from routing.planning import Budget, draw_plan
+from routing.plans.planning import Budget, draw_plan
 
 OPEN = {"home", "new_project", "livez", "readyz"}
 POST_ONLY = {

@@ -13,13 +13,13 @@ from annotation.models import Assignment, Membership, Origin, Project, Rater, Ro
 from dashboard.progressing import plan_progress
 from dashboard.waiting import waiting_work
 from judges.models import JudgeRun
-from routing import applying, queueing
-from routing.applying import apply_plan, queue_apply
-from routing.guaranteeing import Guarantee
+from routing.auditing.guaranteeing import Guarantee
 from routing.models import Label, Plan, PlanState, Route, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.replanning import replan
+from routing.plans import applying, queueing
+from routing.plans.applying import apply_plan, queue_apply
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import replan
 from tests.builders import make_pair, make_person, make_project
 from tests.judged import judge_pairs, make_judge
 from tests.routing.test_replanning import unlike

@@ -11,10 +11,10 @@ from django.utils import timezone
 from annotation.models import Project
 from dashboard.signal_names import NAMES, signal_name
 from dashboard.waiting import waiting_work
-from routing import studying
-from routing.deriving import SIGNALS
 from routing.models import Study, StudyState
-from routing.studying import DEAD_AFTER, work_study
+from routing.signals.deriving import SIGNALS
+from routing.studies import studying
+from routing.studies.studying import DEAD_AFTER, work_study
 from tests.builders import make_project
 from tests.replayable import add_judge_with_few_labels, make_replayable
 

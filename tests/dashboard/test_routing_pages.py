@@ -12,9 +12,9 @@ from django.utils import timezone
 from annotation.models import Project, Task
 from dashboard.waiting import waiting_work
 from judges.models import JudgeVersion
-from routing import applying, queueing
 from routing.models import Plan, PlanState
-from routing.planning import Drawn, work_out
+from routing.plans import applying, queueing
+from routing.plans.planning import Drawn, work_out
 from tests.builders import make_pair
 
 HERE = "/projects/helpfulness/routing/"

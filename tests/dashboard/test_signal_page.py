@@ -13,10 +13,10 @@ from annotation.models import Origin, Pair, Project, User
 from judges.defining import add_judge
 from judges.models import JudgeRun, JudgeVersion, RunPurpose
 from judges.running import work_off
-from routing.extending import save_settings, settings_of
-from routing.likening import embed_responses
 from routing.models import SignalSettings
-from routing.planning import Budget, draw_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.signals.extending import save_settings, settings_of
+from routing.signals.likening import embed_responses
 from tests.builders import make_pair, make_project
 from tests.judge_server import JudgeServer
 from tests.judged import answer_pairs, judge_pairs, make_judge
@@ -171,7 +171,7 @@ def test_vectors_are_fetched_by_a_worker_and_followed(
         sent.append(payload["project_id"])
         return True
 
-    monkeypatch.setattr("routing.likening.wake", wake)
+    monkeypatch.setattr("routing.signals.likening.wake", wake)
     with JudgeServer() as server:
         server.routes[EMBEDDINGS] = by_length
         wanted = {"meaning": "endpoint", "address": server.base_url, "model": "m"}
@@ -195,7 +195,7 @@ def test_vectors_are_fetched_by_a_worker_and_followed(
 
 
 def test_a_broker_that_is_down_is_said(ada: Client, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routing.likening.wake", lambda tasks, payload: False)
+    monkeypatch.setattr("routing.signals.likening.wake", lambda tasks, payload: False)
     save_settings(project, columns=[], embedder="http://127.0.0.1:9/v1 m", tagger=None)
     page = ada.post(address(project, "embeddings/"), follow=True).content.decode()
     assert "the broker takes no messages" in page

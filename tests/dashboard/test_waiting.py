@@ -11,7 +11,7 @@ from dashboard.waiting import waiting_work
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion, Verdict, VerdictState
 from routing.models import Plan, PlanState, PredictorFit, Study, StudyKind
-from routing.studying import DEAD_AFTER
+from routing.studies.studying import DEAD_AFTER
 from tests.builders import make_project
 
 NOW = timezone.now()

@@ -17,8 +17,8 @@ from annotation.models import Origin, Preference, Project, Task
 from annotation.models.pairs import content_hash
 from exports.profiles.dpo import COLUMNS
 from exports.snapshotting import take_snapshot
-from routing.applying import apply_plan
-from routing.planning import Budget, draw_plan
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_preference, make_project, make_prompt
 from tests.replayed_people import replay_answers
 from tests.services import SHARED_DATA

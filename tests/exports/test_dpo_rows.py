@@ -11,8 +11,8 @@ from exports.pseudonymising import pseudonym
 from exports.reading import read_records
 from exports.settings import SnapshotSettings
 from judges.models import JudgeKind, JudgeVersion
+from routing.labels.resolving import resolve_labels
 from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
-from routing.resolving import resolve_labels
 from tests.builders import make_pair, make_preference
 
 Cast = Callable[..., list[Preference]]

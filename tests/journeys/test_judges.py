@@ -12,7 +12,7 @@ from annotation.models import Criterion, Pair, Project
 from judges.defining import add_judge
 from judges.models import JudgeRun, JudgeVersion, ModelServer, ResponseFlag, RunState, Verdict, VerdictState
 from judges.running import start_run, work_off
-from routing.resolving import resolve_labels
+from routing.labels.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project
 from tests.journeys.steps import sign_in
 from tests.judge_server import Call, JudgeServer, Served, listing, prefer_longer, verdict

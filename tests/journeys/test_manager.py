@@ -14,11 +14,11 @@ from exports.models import Snapshot
 from exports.snapshotting import write_snapshot
 from judges.models import JudgeRun
 from judges.running import work_off
-from routing.applying import apply_plan, work_apply
+from routing.labels.resolving import resolve_labels
 from routing.models import Plan
-from routing.planning import Budget, draw_plan
-from routing.queueing import draw_queued
-from routing.resolving import resolve_labels
+from routing.plans.applying import apply_plan, work_apply
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.queueing import draw_queued
 from tests.builders import make_pair, make_person, make_preference, make_project, make_user
 from tests.journeys.steps import sign_in
 

@@ -5,9 +5,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from annotation.models import Project, Task
-from routing.applying import work_apply
 from routing.models import Plan, PlanState
-from routing.queueing import draw_queued
+from routing.plans.applying import work_apply
+from routing.plans.queueing import draw_queued
 from tests.builders import make_project
 from tests.journeys.steps import sign_in
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs

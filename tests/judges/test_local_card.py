@@ -5,7 +5,7 @@ import pytest
 from judges.auditing import judge_audit
 from judges.defining import add_judge
 from judges.running import start_run, work_off
-from routing.trusting import choose_judge
+from routing.plans.trusting import choose_judge
 from tests.builders import make_pair, make_project
 
 pytestmark = [pytest.mark.local_judge, pytest.mark.django_db]

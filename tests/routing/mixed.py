@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from annotation.models import Project
-from routing.mixing import MixPairs
-from routing.scoring import Floats, sigmoid
+from routing.predicting.scoring import Floats, sigmoid
+from routing.studies.mixing import MixPairs
 from tests.builders import make_pair
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.alarming import (
+from routing.predicting.alarming import (
     ANSWERS_NEEDED,
     SCORE_LIMIT,
     compare_answers,
     compare_frames,
     tell_apart,
 )
-from routing.scoring import Bools, Floats, Strings, logit, sigmoid
+from routing.predicting.scoring import Bools, Floats, Strings, logit, sigmoid
 
 
 def names(n: int) -> Strings:

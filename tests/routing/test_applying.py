@@ -9,13 +9,13 @@ from django.utils import timezone
 
 from annotation.models import OutboxEvent, Project, Task
 from judges.models import Judge, JudgeKind, JudgeRun, JudgeVersion, RunState
-from routing import applying
-from routing.applying import apply_plan, queue_apply, send_waiting_applications, work_apply
 from routing.errors import RoutingError
 from routing.models import Label, Plan, PlanState, Route, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.replanning import replan
+from routing.plans import applying
+from routing.plans.applying import apply_plan, queue_apply, send_waiting_applications, work_apply
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import replan
 from tests.builders import make_pair, make_project
 from tests.judged import judge_pairs, make_judge
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from routing.arranging import balance_over, cap_groups, cluster_texts, keep_first, rank_by_gain, spread_over
-from routing.budgeting import dearest_draw, most_pairs
-from routing.drawing import draw_pairs
+from routing.plans.arranging import balance_over, cap_groups, cluster_texts, keep_first, rank_by_gain, spread_over
+from routing.plans.budgeting import dearest_draw, most_pairs
+from routing.plans.drawing import draw_pairs
 
 BEST_FIRST = np.arange(12)
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from annotation.models import Origin, Pair, Project
-from routing.applying import apply_plan
-from routing.comparing import (
+from routing.auditing.comparing import (
     CANNOT_TELL,
     HELPS,
     HELPS_NOT,
@@ -15,9 +14,10 @@ from routing.comparing import (
     outcome_of,
     verdict_of,
 )
-from routing.inferring import Estimate
+from routing.auditing.inferring import Estimate
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, draw_plan
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from annotation.models import Project
-from routing.costing import (
+from routing.plans.costing import (
     DIFFERS_ASSUMED,
     chance_people_err,
     cost_pairs,
@@ -16,7 +16,7 @@ from routing.costing import (
     measure_disagreement,
     shown_usd,
 )
-from routing.options import PlanOptions
+from routing.plans.options import PlanOptions
 
 PROJECT = Project(slug="p", votes_wanted=3, pay_per_answer_usd=Decimal("0.30"))
 NONE = np.array([])

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.deriving import about, build_signals, preferences_together, signal_of, tells
-from routing.measuring import PairTexts, measure_texts
+from routing.signals.deriving import about, build_signals, preferences_together, signal_of, tells
+from routing.signals.measuring import PairTexts, measure_texts
 
 COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b", "label_mass"]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.drawing import draw_pairs, mix_priorities
+from routing.plans.drawing import draw_pairs, mix_priorities
 
 
 @pytest.mark.parametrize(("n", "asked", "audited"), [(40, 10, 4), (40, 40, 4), (7, 3, 3), (30, 9, 0), (5, 1, 1)])

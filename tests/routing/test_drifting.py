@@ -10,13 +10,13 @@ from django.utils import timezone
 
 from annotation.models import Origin, Pair, Preference, Project, Task, TaskState
 from judges.models import JudgeVersion
-from routing.applying import apply_plan
-from routing.drifting import alarm_of, drift_of, last_check, predictions_ahead, reasons_of
 from routing.models import Plan, PredictorFit, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.predictor import cold_predictor
-from routing.refitting import refit
-from routing.signals import read_judged
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting.drifting import alarm_of, drift_of, last_check, predictions_ahead, reasons_of
+from routing.predicting.predictor import cold_predictor
+from routing.predicting.refitting import refit
+from routing.signals.reading import read_judged
 from tests.builders import make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 

@@ -10,13 +10,13 @@ import pytest
 
 from annotation.models import Pair, Preference, Project
 from judges.models import JudgeVersion, Verdict, VerdictState
-from routing.applying import apply_plan
 from routing.errors import RoutingError, TooFewLabels
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.predictor import LABELS_NEEDED
-from routing.refitting import refit
-from routing.replaying import replay_routing
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting.predictor import LABELS_NEEDED
+from routing.predicting.refitting import refit
+from routing.studies.replaying import replay_routing
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 

@@ -15,17 +15,17 @@ from django.utils import timezone
 
 from annotation.models import Pair, Project
 from judges.errors import CallFailed, JudgeError
-from routing import likening
-from routing.embedding import cosines, embed_texts, unit_rows
 from routing.errors import RoutingError
-from routing.extending import save_settings, settings_of
-from routing.likening import (
+from routing.models import ResponseEmbedding, SignalSettings, SignalTable
+from routing.signals import likening
+from routing.signals.embedding import cosines, embed_texts, unit_rows
+from routing.signals.extending import save_settings, settings_of
+from routing.signals.likening import (
     embed_responses,
     embedded_of,
     parse_embedder,
     read_likeness,
 )
-from routing.models import ResponseEmbedding, SignalSettings, SignalTable
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judge_server import Behaviour, Call, JudgeServer, Served, failure
 

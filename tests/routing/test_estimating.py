@@ -7,9 +7,7 @@ import pytest
 
 from annotation.models import Origin, Pair, Project
 from bench.routing_worlds import simulate_coverage, simulate_narrowing
-from routing.applying import apply_plan
-from routing.drawing import draw_pairs
-from routing.estimating import (
+from routing.auditing.estimating import (
     applied_plans,
     draws_of,
     join_rounds,
@@ -17,10 +15,12 @@ from routing.estimating import (
     project_accuracy,
     read_measured,
 )
-from routing.inferring import Drawn, estimate_accuracy, estimate_share, join_draws, wilson
+from routing.auditing.inferring import Drawn, estimate_accuracy, estimate_share, join_draws, wilson
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.scoring import Bools, Floats
+from routing.plans.applying import apply_plan
+from routing.plans.drawing import draw_pairs
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting.scoring import Bools, Floats
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

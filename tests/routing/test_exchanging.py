@@ -13,8 +13,8 @@ from django.core.management import call_command
 
 from annotation.models import Project
 from routing.errors import RoutingError, TooFewLabels
-from routing.exchanging import export_mixes, read_scores, recommend_from_scores
-from routing.mixing import MixOptions, MixWorld, read_mix_pairs, world_of
+from routing.studies.exchanging import export_mixes, read_scores, recommend_from_scores
+from routing.studies.mixing import MixOptions, MixWorld, read_mix_pairs, world_of
 from tests.builders import make_project
 from tests.routing.mixed import fill_project
 

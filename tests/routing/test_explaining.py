@@ -12,7 +12,7 @@ from judges.defining import add_judge
 from judges.models import JudgeVersion, Order, Verdict
 from judges.options import Options
 from judges.running import start_run, work_off
-from routing.explaining import ask_reasons, pairs_to_explain
+from routing.labels.explaining import ask_reasons, pairs_to_explain
 from routing.models import Label, LabelSource
 from tests.builders import make_pair, make_project
 from tests.judge_server import Call, JudgeServer, Served, verdict

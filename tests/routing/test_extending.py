@@ -11,9 +11,10 @@ from annotation.models import Pair, Project
 from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import Order, Verdict, VerdictState
-from routing.deriving import signal_of
 from routing.errors import RoutingError
-from routing.extending import (
+from routing.models import SignalSettings
+from routing.signals.deriving import signal_of
+from routing.signals.extending import (
     Column,
     column_candidates,
     column_signals,
@@ -23,9 +24,8 @@ from routing.extending import (
     settings_key,
     settings_of,
 )
-from routing.models import SignalSettings
-from routing.signals import read_judged
-from routing.tagging import quote_tags, tag_prompts
+from routing.signals.reading import read_judged
+from routing.signals.tagging import quote_tags, tag_prompts
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judge_server import JudgeServer
 from tests.judged import judge_pairs, make_judge

@@ -9,13 +9,13 @@ from judges.flagging import flag_responses, flagged_pairs
 from judges.models import JudgeVersion, Verdict
 from judges.options import Options
 from judges.running import start_run, work_off
-from routing.applying import apply_plan
-from routing.calibrating import calibrate_judges
+from routing.labels.calibrating import calibrate_judges
+from routing.labels.resolving import WITHHELD, resolve_labels
 from routing.models import Label, LabelSource, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.resolving import WITHHELD, resolve_labels
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.trusting import choose_judge
 from routing.tasks import resolve_pair
-from routing.trusting import choose_judge
 from tests.builders import make_pair, make_person, make_preference, make_project
 from tests.judge_server import Call, JudgeServer, Served, prefer_longer, verdict
 from tests.judged import answer_pairs, judge_pairs, make_judge

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from routing.forecasting import compare_regressions, fit_regression, fit_ridge, spearman_within
-from routing.mixing import refusal_of
-from routing.scoring import Floats
+from routing.predicting.scoring import Floats
+from routing.studies.forecasting import compare_regressions, fit_regression, fit_ridge, spearman_within
+from routing.studies.mixing import refusal_of
 
 
 def mixes(n: int = 240, noise: float = 0.2) -> tuple[Floats, Floats, Floats]:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.arranging import rank_by_gain
-from routing.drawing import draw_pairs
-from routing.frontier import (
+from routing.plans.arranging import rank_by_gain
+from routing.plans.drawing import draw_pairs
+from routing.plans.frontier import (
     Frontier,
     Learned,
     Maps,
@@ -17,7 +17,7 @@ from routing.frontier import (
     spread_sum,
     stop_here,
 )
-from routing.scoring import Floats, logit, sigmoid
+from routing.predicting.scoring import Floats, logit, sigmoid
 
 N = 600
 CENT = 10_000.0

@@ -6,12 +6,12 @@ from scipy.stats import beta, binom
 
 from annotation.models import Origin, Pair, Project
 from judges.models import ResponseFlag
-from routing.applying import apply_plan
-from routing.guaranteeing import certify, error_bound, guarantee_of, guarantee_splits, read_audited
+from routing.auditing.guaranteeing import certify, error_bound, guarantee_of, guarantee_splits, read_audited
 from routing.models import Plan, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.scoring import Bools, Floats
+from routing.plans.applying import apply_plan
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting.scoring import Bools, Floats
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

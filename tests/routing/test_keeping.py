@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from annotation.models import Pair, Preference, Project
-from routing import keeping
-from routing.keeping import fit_or_kept
 from routing.models import SignalTable, TableKind
-from routing.planning import Budget, draw_plan
-from routing.predictor import Fitted, fit_predictor
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting import keeping
+from routing.predicting.keeping import fit_or_kept
+from routing.predicting.predictor import Fitted, fit_predictor
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

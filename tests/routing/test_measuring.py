@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from routing.measuring import PairTexts, measure_texts
-from routing.recognising import ASKED, asked_of, language_of
+from routing.signals.measuring import PairTexts, measure_texts
+from routing.signals.recognising import ASKED, asked_of, language_of
 
 
 def measured(prompt: str, a: str, b: str, *, language: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from routing.errors import RoutingError, TooFewLabels
-from routing.mixing import (
+from routing.studies.mixing import (
     MixOptions,
     MixPairs,
     MixWorld,
@@ -24,7 +24,7 @@ from routing.mixing import (
     tags_of,
     world_of,
 )
-from routing.studying import queue_study, work_study
+from routing.studies.studying import queue_study, work_study
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 from tests.routing.mixed import fill_project, mix_pairs

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from annotation.models import Origin, Pair, Project, Task
 from judges.defining import add_judge
-from routing.applying import apply_plan
-from routing.costing import chance_people_err
 from routing.errors import RoutingError
-from routing.frontier import frontier_of
 from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.reasoning import reasons_of
+from routing.plans.applying import apply_plan
+from routing.plans.costing import chance_people_err
+from routing.plans.frontier import frontier_of
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.reasoning import reasons_of
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.predictor import Kinds, Predictor, Rows, _fit_all, cold_predictor, fit_predictor, shortage
-from routing.scoring import Bools, Strings, auroc, expected_calibration_error, log_losses, sigmoid
+from routing.predicting.predictor import Kinds, Predictor, Rows, _fit_all, cold_predictor, fit_predictor, shortage
+from routing.predicting.scoring import Bools, Strings, auroc, expected_calibration_error, log_losses, sigmoid
 
 
 def world(n: int = 600, seed: int = 0, *, crossed: bool = False) -> tuple[pd.DataFrame, Bools, Strings]:

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from routing.recalling import recalled_signals
+from routing.signals.recalling import recalled_signals
 
 
 def frame(rows: list[tuple[str, str, str, str, float]]) -> tuple[pd.DataFrame, pd.Series]:

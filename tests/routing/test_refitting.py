@@ -17,12 +17,12 @@ from annotation.answering import Answer
 from annotation.assigning import next_assignment, submit
 from annotation.models import Assignment, Origin, OutboxEvent, Pair, Project, Task
 from judges.models import JudgeRun, JudgeVersion, RunPurpose
-from routing import refitting
-from routing.applying import apply_plan
 from routing.models import Plan, PredictorFit, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.predictor import LABELS_NEEDED
-from routing.refitting import refit, refit_if_grown, refresh_priorities
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
+from routing.predicting import refitting
+from routing.predicting.predictor import LABELS_NEEDED
+from routing.predicting.refitting import refit, refit_if_grown, refresh_priorities
 from routing.tasks import refit_after_answer, refit_after_run
 from tests.builders import make_person, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs

@@ -11,15 +11,15 @@ from django.utils import timezone
 from annotation.assigning import Answer, next_assignment, submit
 from annotation.checking import check_invariants
 from annotation.models import Assignment, Membership, Pair, Preference, Project, Rater, Role, Task, TaskState
-from routing.applying import apply_plan, changes_of
-from routing.budgeting import promised_usd
-from routing.closing import closable_tasks
 from routing.errors import RoutingError
-from routing.labelling import pair_weights
 from routing.models import BudgetKind, Label, Plan, PlanState, Route, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.replanning import left_of, replan
+from routing.plans.applying import apply_plan, changes_of
+from routing.plans.budgeting import promised_usd
+from routing.plans.closing import closable_tasks
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import left_of, replan
+from routing.predicting.labelling import pair_weights
 from tests.builders import make_pair, make_person, make_project
 from tests.judged import judge_pairs, make_judge
 

@@ -13,12 +13,12 @@ from django.db import connection, transaction
 from annotation.assigning import Answer, Opening, Waiting, next_assignment, open_tasks, rater_for, submit
 from annotation.checking import check_invariants
 from annotation.models import Membership, Preference, Project, Rater, Role, Task, TaskState
-from routing.applying import apply_plan, queue_apply, work_apply
 from routing.models import Plan, PlanState
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.refitting import refresh_priorities
-from routing.replanning import replan
+from routing.plans.applying import apply_plan, queue_apply, work_apply
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import replan
+from routing.predicting.refitting import refresh_priorities
 from tests.builders import make_pair, make_project, make_user
 from tests.judged import judge_pairs, make_judge
 

@@ -11,9 +11,9 @@ import pytest
 from django.core.management import call_command
 
 from annotation.models import Pair
-from routing.replaying import WAYS, ReplayOptions, replay_frame, replay_judges
-from routing.resampling import Levels, Ranking, draw_groups
-from routing.scoring import Bools, Strings, auroc, sigmoid
+from routing.predicting.scoring import Bools, Strings, auroc, sigmoid
+from routing.studies.replaying import WAYS, ReplayOptions, replay_frame, replay_judges
+from routing.studies.resampling import Levels, Ranking, draw_groups
 from tests.judged import judge_pairs, make_judge
 from tests.replayable import add_judge_with_few_labels, make_replayable
 

@@ -6,10 +6,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from annotation.models import Origin, Pair, Preference
 from judges.models import JudgeVersion
-from routing.applying import apply_plan
+from routing.labels.resolving import p_plurality, resolve_labels
 from routing.models import Label, LabelSource, Plan, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.resolving import p_plurality, resolve_labels
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from routing.tasks import resolve_pair
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 
 from annotation.models import Pair
+from routing.labels.resolving import resolve_labels
 from routing.models import Label
-from routing.resolving import resolve_labels
 from tests.builders import make_pair, make_preference, make_project
 
 

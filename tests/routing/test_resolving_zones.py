@@ -11,13 +11,14 @@ from exports.reading import read_records
 from exports.reporting import routing_report
 from exports.settings import SnapshotSettings
 from judges.models import JudgeRun, JudgeVersion, Verdict
-from routing import accepting, tasks
-from routing.applying import apply_plan
-from routing.guaranteeing import Guarantee
+from routing import tasks
+from routing.auditing import accepting
+from routing.auditing.guaranteeing import Guarantee
+from routing.labels.resolving import NOT_GUARANTEED, SPLIT, resolve_labels, split_pairs
 from routing.models import Label, LabelSource, Plan, Route, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.resolving import NOT_GUARANTEED, SPLIT, resolve_labels, split_pairs
+from routing.plans.applying import apply_plan
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
 from routing.tasks import resolve_after_run, resolve_pair
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from routing.rewarding import (
+from routing.predicting.scoring import Bools, Floats, Strings, fit_logistic, grouped_folds, sigmoid
+from routing.studies.rewarding import (
     STYLES,
     GroupBootstrap,
     difference_features,
@@ -16,7 +17,6 @@ from routing.rewarding import (
     proxy_by_budget,
     response_features,
 )
-from routing.scoring import Bools, Floats, Strings, fit_logistic, grouped_folds, sigmoid
 
 LONG = "Paris is the capital of France.\n\n- It lies on the Seine.\n- It has 2 million people."
 REFUSAL = "I'm sorry, I cannot help with that."

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from routing.scoring import (
+from routing.predicting.scoring import (
     auroc,
     expected_calibration_error,
     fit_logistic,

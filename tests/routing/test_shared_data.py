@@ -11,7 +11,7 @@ from annotation.creating import create_project
 from annotation.importing import OnError, import_pairs
 from annotation.models import Project, Task
 from routing.models import Label, Plan
-from routing.trusting import find_version
+from routing.plans.trusting import find_version
 from tests.services import SHARED_DATA
 
 pytestmark = [pytest.mark.django_db, pytest.mark.shared_data]

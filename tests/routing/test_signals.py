@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from annotation.models import Pair, Preference, Project
 from judges.models import JudgeVersion, Verdict, VerdictState
 from judges.settling import settle_pairs
-from routing import measuring
 from routing.models import SignalTable, TableKind
-from routing.signals import read_judged, read_measures
-from routing.tabling import store_table
+from routing.signals import measuring
+from routing.signals.reading import read_judged, read_measures
+from routing.signals.tabling import store_table
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import judge_pairs, make_judge
 

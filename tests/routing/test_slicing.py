@@ -4,13 +4,13 @@ import pytest
 
 from annotation.models import Origin, Pair, Preference, Project, Rater, RaterKind
 from judges.models import JudgeVersion
-from routing.applying import apply_plan
-from routing.estimating import ANSWERS_NEEDED_IN_SLICE
-from routing.inferring import Estimate
+from routing.auditing.estimating import ANSWERS_NEEDED_IN_SLICE
+from routing.auditing.inferring import Estimate
+from routing.auditing.slicing import AuditReport, Slice, audit_report
+from routing.labels.resolving import resolve_labels
 from routing.models import Plan, RouteSource
-from routing.planning import Budget, draw_plan
-from routing.resolving import resolve_labels
-from routing.slicing import AuditReport, Slice, audit_report
+from routing.plans.applying import apply_plan
+from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 

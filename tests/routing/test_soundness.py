@@ -9,19 +9,19 @@ import pytest
 from django.utils import timezone
 
 from annotation.models import Assignment, AssignmentState, Origin, Project, Task
-from routing.accepting import acceptance_of, renew_acceptances
-from routing.applying import apply_plan
-from routing.budgeting import promised_usd
-from routing.deriving import build_signals
+from routing.auditing.accepting import acceptance_of, renew_acceptances
+from routing.auditing.estimating import join_rounds, read_measured
+from routing.auditing.guaranteeing import certify, guarantee_of, read_audited
 from routing.errors import RoutingError
-from routing.estimating import join_rounds, read_measured
-from routing.guaranteeing import certify, guarantee_of, read_audited
-from routing.measuring import PairTexts, measure_texts
 from routing.models import Plan, RouteSource
-from routing.options import PlanOptions
-from routing.planning import Budget, draw_plan
-from routing.predictor import fit_predictor
-from routing.replanning import left_of
+from routing.plans.applying import apply_plan
+from routing.plans.budgeting import promised_usd
+from routing.plans.options import PlanOptions
+from routing.plans.planning import Budget, draw_plan
+from routing.plans.replanning import left_of
+from routing.predicting.predictor import fit_predictor
+from routing.signals.deriving import build_signals
+from routing.signals.measuring import PairTexts, measure_texts
 from tests.builders import make_person, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 

@@ -10,10 +10,10 @@ from django.db import connection
 from django.utils import timezone
 
 from annotation.models import Project
-from routing import studying
 from routing.errors import RoutingError
 from routing.models import Study, StudyKind, StudyState
-from routing.studying import (
+from routing.studies import studying
+from routing.studies.studying import (
     DEAD_AFTER,
     LOST_AFTER,
     StudyProgress,

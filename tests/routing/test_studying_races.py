@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from routing import studying
 from routing.models import Study, StudyKind, StudyState
-from routing.studying import StudyProgress, work_study
+from routing.studies import studying
+from routing.studies.studying import StudyProgress, work_study
 from tests.builders import make_project
 
 WORKERS = 6

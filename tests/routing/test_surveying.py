@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.surveying import Surveyed, kind_of, survey_signals
+from routing.signals.surveying import Surveyed, kind_of, survey_signals
 
 PAIRS = 400
 

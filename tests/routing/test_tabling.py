@@ -6,7 +6,7 @@ import pytest
 
 from annotation.models import Project
 from routing.models import SignalTable, TableKind
-from routing.tabling import load_table, store_table
+from routing.signals.tabling import load_table, store_table
 from tests.builders import make_project
 
 pytestmark = pytest.mark.django_db

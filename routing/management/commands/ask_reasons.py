@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from annotation.commanding import ProjectCommand
 from judges.commanding import budget_of, progress_of_run, version_of
 from judges.running import report_on, work_off
-from routing.explaining import ask_reasons
+from routing.labels.explaining import ask_reasons
 
 
 class Command(ProjectCommand):

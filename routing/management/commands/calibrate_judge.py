@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 from annotation.commanding import ProjectCommand
 from judges.combining import member_ids
 from judges.models import JudgeVersion
-from routing.calibrating import calibrate_judge
+from routing.labels.calibrating import calibrate_judge
 
 
 class Command(ProjectCommand):

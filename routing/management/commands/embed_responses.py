@@ -5,8 +5,8 @@ from django.core.management.base import CommandParser
 
 from annotation.commanding import ProjectCommand
 from judges.commanding import progress_of_run
-from routing.extending import save_settings, settings_of
-from routing.likening import LOCAL, embed_responses, embedded_of, endpoint_in
+from routing.signals.extending import save_settings, settings_of
+from routing.signals.likening import LOCAL, embed_responses, embedded_of, endpoint_in
 
 
 class Command(ProjectCommand):

@@ -9,12 +9,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
-from routing.applying import apply_plan
-from routing.budgeting import Budget
 from routing.models import Plan
-from routing.options import VOTES, PlanOptions
-from routing.planning import draw_plan
-from routing.replanning import replan
+from routing.plans.applying import apply_plan
+from routing.plans.budgeting import Budget
+from routing.plans.options import VOTES, PlanOptions
+from routing.plans.planning import draw_plan
+from routing.plans.replanning import replan
 from routing.showing import console_on, show_plan
 
 # Arguments that are options of the plan under the same name, where given.

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from annotation.commanding import ProjectCommand
-from routing.exchanging import export_mixes, recommend_from_scores
-from routing.mixing import MixOptions, search_mixes
 from routing.showing import console_on
+from routing.studies.exchanging import export_mixes, recommend_from_scores
+from routing.studies.mixing import MixOptions, search_mixes
 
 WAYS = ("random", "router", "recommended")
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from annotation.commanding import ProjectCommand
-from routing.replaying import replay_routing
 from routing.showing import console_on, show_replay
+from routing.studies.replaying import replay_routing
 
 
 class Command(ProjectCommand):

@@ -7,7 +7,7 @@ from annotation.commanding import ProjectCommand
 from judges.commanding import budget_of, finishing_on_interrupt, progress_of_run, require_progress, version_of
 from judges.models import JudgeRun, JudgeVersion
 from judges.running import report_on, resume, unfinished_run, work_off
-from routing.tagging import quote_tags, tag_prompts
+from routing.signals.tagging import quote_tags, tag_prompts
 
 
 class Command(ProjectCommand):

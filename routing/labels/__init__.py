@@ -1,0 +1,1 @@
+"""One answer a pair, from people or a judge, with the reason."""

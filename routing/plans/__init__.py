@@ -1,0 +1,1 @@
+"""Plans: budget, cost, ranking, draw and frontier; applying one, and planning again."""
