@@ -1,6 +1,6 @@
 """What signals are called in tables; `routing.signals.deriving` says them as reasons about one pair."""
 
-from routing.signals.deriving import COLUMN, DIFFERS, IN_CATEGORY, TAG
+from routing.signals.wording import COLUMN, DIFFERS, IN_CATEGORY, TAG
 
 NAMES = {
     "flipped": "Changed its answer with the order",

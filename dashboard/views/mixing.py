@@ -4,19 +4,18 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
 
-from annotation.errors import TiebreakError
-from annotation.models import Project, User
+from annotation.models import Project
 from dashboard import charting
 from dashboard.access import managed
 from dashboard.mix_forms import MixForm
 from dashboard.mixes import judges_to_search, listed_searches, search_tables
 from dashboard.studies import followed, judges_to_replay
 from dashboard.views.showing import show_routing, status_of
+from dashboard.views.studying import queued
 from routing.models import Study, StudyKind, StudyState
-from routing.studies.studying import queue_study
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -25,21 +24,8 @@ def mixes(request: HttpRequest, project: Project) -> HttpResponse:
     """List the searches over mixes and ask for one; it changes no label and opens nothing to people."""
     ready, short = judges_to_search(judges_to_replay(project))
     form = MixForm(request.POST or None, project=project, judges=ready)
-    if form.is_valid():
-        assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
-        try:
-            study = queue_study(
-                project,
-                StudyKind.MIXES,
-                judge_name=form.cleaned_data["judge"],
-                options=form.options().to_json(),
-                seed=form.cleaned_data["seed"],
-                created_by=request.user,
-            )
-        except TiebreakError as error:
-            form.add_error("judge", str(error))
-        else:
-            return redirect("mix_search", project.slug, study.pk)
+    if way := queued(request, project, StudyKind.MIXES, form):
+        return way
     context = {"form": form, "searches": listed_searches(_searches(project)), "ready": ready, "short": short}
     return show_routing(request, project, "mixes.html", "mixes", context, status=status_of(form))
 

@@ -3,19 +3,18 @@
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_http_methods
 
-from annotation.errors import TiebreakError
-from annotation.models import Project, User
+from annotation.models import Project
 from dashboard import charting
 from dashboard.access import managed
 from dashboard.studies import followed, judges_to_replay, listed, replay_tables
 from dashboard.study_forms import ReplayForm
 from dashboard.views.showing import show_routing, status_of
+from dashboard.views.studying import queued
 from routing.models import Study, StudyKind, StudyState
-from routing.studies.studying import queue_study
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -24,21 +23,8 @@ def replays(request: HttpRequest, project: Project) -> HttpResponse:
     """List the replays and ask for one; it changes no label and opens nothing to people."""
     judges = judges_to_replay(project)
     form = ReplayForm(request.POST or None, project=project, judges=judges)
-    if form.is_valid():
-        assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
-        try:
-            study = queue_study(
-                project,
-                StudyKind.REPLAY,
-                judge_name=form.cleaned_data["judge"],
-                options=form.options().to_json(),
-                seed=form.cleaned_data["seed"],
-                created_by=request.user,
-            )
-        except TiebreakError as error:
-            form.add_error("judge", str(error))
-        else:
-            return redirect("replay", project.slug, study.pk)
+    if way := queued(request, project, StudyKind.REPLAY, form):
+        return way
     studies = Study.objects.filter(project=project, kind=StudyKind.REPLAY).defer("checkpoint")
     context = {
         "form": form,

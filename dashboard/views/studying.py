@@ -7,11 +7,34 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from annotation.models import Project
+from annotation.errors import TiebreakError
+from annotation.models import Project, User
 from dashboard.access import managed
+from dashboard.mix_forms import MixForm
 from dashboard.studies import FINISHED, followed
+from dashboard.study_forms import ReplayForm
 from routing.models import Study, StudyKind
-from routing.studies.studying import resume_study, stop_study
+from routing.studies.studying import queue_study, resume_study, stop_study
+
+
+def queued(request: HttpRequest, project: Project, kind: StudyKind, form: ReplayForm | MixForm) -> HttpResponse | None:
+    """Queue the study that a form asks for and return the way to its page; None where the form has errors."""
+    if not form.is_valid():
+        return None
+    assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
+    try:
+        asked = queue_study(
+            project,
+            kind,
+            judge_name=form.cleaned_data["judge"],
+            options=form.options().to_json(),
+            seed=form.cleaned_data["seed"],
+            created_by=request.user,
+        )
+    except TiebreakError as error:
+        form.add_error("judge", str(error))
+        return None
+    return _to_page(project, asked)
 
 
 @require_GET

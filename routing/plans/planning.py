@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Required, TypedDict, Unpack
 from uuid import UUID
 
 import numpy as np
@@ -50,7 +50,7 @@ from routing.predicting.scoring import Bools, Floats
 from routing.signals.measuring import joined
 from routing.signals.reading import Judged, key_of, read_judged
 
-__all__ = ["Budget", "Drawn", "Scores", "draw_plan", "new_plan", "score_pairs", "store_plan", "work_out"]
+__all__ = ["Budget", "Drawn", "PlanRequest", "Scores", "draw_plan", "new_plan", "score_pairs", "store_plan", "work_out"]
 
 PLAIN = PlanOptions()
 ROWS_PER_INSERT = 5000
@@ -92,17 +92,19 @@ class Drawn(NamedTuple):
     second: Second | None
 
 
-def draw_plan(
-    project: Project,
-    *,
-    budget: Budget,
-    judge: str | None = None,
-    audit_share: float = 0.05,
-    seed: int = 0,
-    created_by: User | None = None,
-    options: PlanOptions = PLAIN,
-    replaces: Plan | None = None,
-) -> Plan:
+class PlanRequest(TypedDict, total=False):
+    """What may be said about a plan to be drawn; what `new_plan` takes beside the project, with its defaults."""
+
+    budget: Required[Budget]
+    judge: str | None
+    audit_share: float
+    seed: int
+    created_by: User | None
+    options: PlanOptions
+    replaces: Plan | None
+
+
+def draw_plan(project: Project, **request: Unpack[PlanRequest]) -> Plan:
     """Draw a plan and store it as a draft with its routes; nothing is opened to people.
 
     Pairs that have a task, or as many answers given here as the project wants, are done and get no route: recorded
@@ -114,16 +116,7 @@ def draw_plan(
     nobody holds or has answered. Raises `RoutingError`: no judge, nothing to ask, a budget or an audit slice too small,
     too few labels to aim at an agreement.
     """
-    plan = new_plan(
-        project,
-        budget=budget,
-        judge=judge,
-        audit_share=audit_share,
-        seed=seed,
-        created_by=created_by,
-        options=options,
-        replaces=replaces,
-    )
+    plan = new_plan(project, **request)
     drawn = work_out(plan)
     with transaction.atomic():
         store_plan(plan, drawn)

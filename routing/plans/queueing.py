@@ -1,18 +1,17 @@
 """Plans drawn by a worker: a plan waits as a row, a message only says that it does."""
 
 from datetime import datetime, timedelta
+from typing import Unpack
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
 from annotation.errors import TiebreakError
-from annotation.models import Preference, Project, User
+from annotation.models import Preference, Project
 from annotation.publishing import wake
 from routing.models import Plan, PlanState
-from routing.plans.budgeting import Budget
-from routing.plans.options import PlanOptions
-from routing.plans.planning import PLAIN, new_plan, store_plan, work_out
+from routing.plans.planning import PlanRequest, new_plan, store_plan, work_out
 from routing.plans.trusting import choose_judge
 
 TASK = "routing.tasks.draw_plan"
@@ -22,34 +21,15 @@ LOST_AFTER = timedelta(seconds=60)
 GIVEN_UP_AFTER = timedelta(minutes=15)
 
 
-def queue_plan(
-    project: Project,
-    *,
-    budget: Budget,
-    judge: str | None = None,
-    audit_share: float = 0.05,
-    seed: int = 0,
-    created_by: User | None = None,
-    options: PlanOptions = PLAIN,
-    replaces: Plan | None = None,
-) -> Plan:
+def queue_plan(project: Project, **request: Unpack[PlanRequest]) -> Plan:
     """Have a worker draw a plan: `routing.plans.planning.draw_plan` as a job. Raises `RoutingError` for what cannot be.
 
     A broker that is down loses nothing: the row waits, and `send_waiting_plans` sends it again.
     """
     if not Preference.objects.counted().of_judges().filter(pair__project=project).exists():
         # Said at once, where the name of a judge that is missing would only be found by the worker.
-        choose_judge(project, judge)
-    plan = new_plan(
-        project,
-        budget=budget,
-        judge=judge,
-        audit_share=audit_share,
-        seed=seed,
-        created_by=created_by,
-        options=options,
-        replaces=replaces,
-    )
+        choose_judge(project, request.get("judge"))
+    plan = new_plan(project, **request)
     with transaction.atomic():
         plan.save()
         transaction.on_commit(lambda: _send(plan.pk))

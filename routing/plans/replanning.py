@@ -9,7 +9,7 @@ from routing.models import BudgetKind, Plan, PlanState
 from routing.plans.applying import ASKED, options_of, votes_of
 from routing.plans.budgeting import Budget, extra_answers
 from routing.plans.closing import closable_tasks
-from routing.plans.planning import draw_plan
+from routing.plans.planning import PlanRequest, draw_plan
 from routing.plans.queueing import queue_plan
 
 USD = Decimal("0.000001")
@@ -76,7 +76,7 @@ def left_of(project: Project) -> Budget:
 
 def _arguments(
     project: Project, judge: str | None, budget: Budget | None, seed: int | None, created_by: User | None
-) -> dict[str, Any]:
+) -> PlanRequest:
     last = last_applied(project)
     if last is None:
         raise RoutingError(f"No plan of {project} is applied yet, so there is none to draw again. Draw and apply one.")

@@ -18,7 +18,7 @@ from routing.models import TableKind
 from routing.predicting import predictor, scoring
 from routing.predicting.predictor import Comparison, Fitted, Kinds, Predictor, fit_predictor
 from routing.predicting.scoring import Bools, Floats, Strings
-from routing.signals import deriving
+from routing.signals import wording
 from routing.signals.tabling import load_table, store_table
 
 P_WRONG = "p_wrong"
@@ -62,6 +62,6 @@ def _fingerprint(signals: pd.DataFrame, wrong: Bools, groups: Strings, weights: 
 @cache
 def _code() -> str:
     """Return a hash of what fits: these modules' text, and the versions of the packages that reckon."""
-    modules: tuple[ModuleType, ...] = (predictor, scoring, deriving)
+    modules: tuple[ModuleType, ...] = (predictor, scoring, wording)
     parts = [*(inspect.getsource(module) for module in modules), *(version(name) for name in ("lightgbm", "numpy"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -31,7 +31,7 @@ from routing.predicting.scoring import (
     logit,
     sigmoid,
 )
-from routing.signals.deriving import about, signal_of, tells
+from routing.signals.wording import about, signal_of, tells
 
 # For each pair, 0 where the judge is right, else a number for the way it is wrong.
 Kinds = npt.NDArray[np.int64]

@@ -21,8 +21,8 @@ from judges.running import writes
 from routing.errors import RoutingError
 from routing.models import ResponseEmbedding, SignalSettings
 from routing.signals import likening
-from routing.signals.deriving import COLUMN, TAG
 from routing.signals.likening import parse_embedder, read_likeness
+from routing.signals.wording import COLUMN, TAG
 
 # Goes up whenever the same settings and data would give other signals.
 VERSION = "1"

@@ -24,10 +24,10 @@ from judges.defining import check_address
 from judges.embedding import TEXTS_AT_ONCE, fetch_embeddings
 from routing.errors import RoutingError
 from routing.models import ResponseEmbedding, SignalSettings, TableKind
-from routing.signals.deriving import COSINE
 from routing.signals.embedding import CHARACTERS_READ, cosines, embed_texts, unit_rows
 from routing.signals.measuring import joined
 from routing.signals.tabling import load_table, store_table
+from routing.signals.wording import COSINE
 
 # Goes up whenever the same texts would be compared differently.
 VERSION = "2"

@@ -45,7 +45,7 @@ def signal_frame(project: Project, judge: str) -> pd.DataFrame:
     """Return a row a pair (index `pair_id`, import order) and a column a signal about the judge of that name.
 
     `judge` is a name, with its protocol where one has several: "gpt-4 · pairwise three-way". Values are floats, NaN
-    where not known; `routing.signals.deriving.SIGNALS` describes the columns. Raises `RoutingError` for an unknown
+    where not known; `routing.signals.wording.SIGNALS` describes the columns. Raises `RoutingError` for an unknown
     judge.
     """
     return read_judged(project, [find_version(project, judge)]).signals

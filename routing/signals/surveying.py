@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from routing.predicting.scoring import Bools, Floats, Strings
-from routing.signals.deriving import COLUMN, DIFFERS, TAG, signal_of
+from routing.signals.wording import COLUMN, DIFFERS, TAG, signal_of
 from routing.studies.resampling import Ints, Levels, draw_groups
 
 # With fewer pairs of either kind an AUROC is chance.

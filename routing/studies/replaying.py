@@ -24,9 +24,10 @@ from routing.plans.trusting import find_versions, full_name, judged_right
 from routing.predicting.labelling import label_pairs, signals_known
 from routing.predicting.predictor import Kinds, fit_predictor, shortage
 from routing.predicting.scoring import Bools, Floats, Strings, brier, expected_calibration_error, grouped_folds
-from routing.signals.deriving import preferences_together, signal_of
+from routing.signals.deriving import preferences_together
 from routing.signals.measuring import joined
 from routing.signals.reading import ROWS_PER_FETCH, read_judged
+from routing.signals.wording import signal_of
 from routing.studies.resampling import (
     RESAMPLES,
     Calibration,

@@ -12,7 +12,7 @@ from annotation.models import Project
 from dashboard.signal_names import NAMES, signal_name
 from dashboard.waiting import waiting_work
 from routing.models import Study, StudyState
-from routing.signals.deriving import SIGNALS
+from routing.signals.wording import SIGNALS
 from routing.studies import studying
 from routing.studies.studying import DEAD_AFTER, work_study
 from tests.builders import make_project

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routing.signals.deriving import about, build_signals, preferences_together, signal_of, tells
+from routing.signals.deriving import build_signals, preferences_together
 from routing.signals.measuring import PairTexts, measure_texts
+from routing.signals.wording import about, signal_of, tells
 
 COLUMNS = ["pair_id", "version_id", "judge", "order", "choice", "prob_a", "score_a", "score_b", "label_mass"]
 

@@ -13,7 +13,6 @@ from judges.errors import JudgeError
 from judges.models import Order, Verdict, VerdictState
 from routing.errors import RoutingError
 from routing.models import SignalSettings
-from routing.signals.deriving import signal_of
 from routing.signals.extending import (
     Column,
     column_candidates,
@@ -26,6 +25,7 @@ from routing.signals.extending import (
 )
 from routing.signals.reading import read_judged
 from routing.signals.tagging import quote_tags, tag_prompts
+from routing.signals.wording import signal_of
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judge_server import JudgeServer
 from tests.judged import judge_pairs, make_judge
