@@ -110,8 +110,10 @@ def estimate_share(numerator: Floats, denominator: Floats, groups: Strings, *, a
     whole = float(denominator.sum())
     names, inverse = np.unique(groups.astype(str), return_inverse=True)
     heard = len(np.unique(inverse[answered]))
-    if whole <= 0 or heard < 2:
+    if heard < 2:
         return Estimate(None, None, None, n, f"too few labels (answers in {heard} of 2 prompt groups)")
+    if whole <= 0:
+        return Estimate(None, None, None, n, "too few labels (people's answers settle none of these pairs)")
     value = float(numerator.sum()) / whole
     of_groups = np.bincount(inverse, weights=numerator - value * denominator, minlength=len(names))
     error = float(np.sqrt(len(names) / (len(names) - 1) * (of_groups**2).sum())) / whole

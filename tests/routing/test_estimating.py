@@ -297,3 +297,12 @@ def test_pairs_imported_after_the_last_plan_are_not_counted(project: Project) ->
     joined = join_rounds(read_measured(project, version, applied_plans(project)))
     assert (~joined.terms.covered).sum() == 40
     assert joined.accuracy().value == pytest.approx(1.0)
+
+
+def test_share_of_pairs_that_no_answer_settles_says_so_and_counts_no_groups() -> None:
+    groups = np.array(["a", "b", "c"], dtype=object)
+    none, answered = np.zeros(3), np.array([True, True, False])
+    found = estimate_share(none, none, groups, answered=answered, n=2)
+    assert (found.value, found.note) == (None, "too few labels (people's answers settle none of these pairs)")
+    one = estimate_share(none, np.ones(3), groups, answered=np.array([True, False, False]), n=1)
+    assert one.note == "too few labels (answers in 1 of 2 prompt groups)"
