@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from annotation.assigning import Opening, open_tasks
 from annotation.models import Project, Tier
@@ -21,6 +21,8 @@ def make_study(pairs: int, **overrides: Any) -> Project:
 def sign_in(page: Page, username: str, then: str) -> None:
     """Sign in with the keyboard alone and land on `then`."""
     page.goto(f"/sign-in/?next={then}")
+    # The browser focuses the first field when it paints, which may be after the page has loaded.
+    expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type(username)
     page.keyboard.press("Tab")
     page.keyboard.type(f"{username}-password")

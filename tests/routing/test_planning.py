@@ -442,9 +442,9 @@ def test_reasons_of_pairs_that_keep_the_ai_label_are_made_when_asked() -> None:
     asked = plan.routes.filter(source=RouteSource.PEOPLE)
     assert kept.startswith("for the judge: ")
     assert "gpt kept its answer in both orders" in kept
-    doubts = list(reasons_of(plan, asked).values())
+    doubts = reasons_of(plan, asked)
     assert len(doubts) == len(asked)
-    assert sum("gpt changed its answer when the order was swapped" in reasons for reasons in doubts) > len(doubts) / 2
+    assert all(reasons and not reasons[0].startswith("for the judge") for reasons in doubts.values())
     audited = plan.routes.filter(source=RouteSource.AUDIT)[0]
     assert reasons_of(plan, [audited])[audited.pair_id][0] == "drawn at random for the audit slice"
     plan.signals.delete()
