@@ -240,7 +240,12 @@ def test_no_accessibility_violation(
     width: int,
 ) -> None:
     context = chromium_browser.new_context(
-        base_url=live_server.url, viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True
+        base_url=live_server.url,
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+        # Half way through a transition a colour is none of the design's.
+        reduced_motion="reduce",
+        bypass_csp=True,
     )
     page = context.new_page()
     found = {}
