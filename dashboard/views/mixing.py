@@ -10,9 +10,9 @@ from django.views.decorators.http import require_GET, require_http_methods
 from annotation.models import Project
 from dashboard import charting
 from dashboard.access import managed
-from dashboard.mix_forms import MixForm
 from dashboard.mixes import judges_to_search, listed_searches, search_tables
 from dashboard.studies import followed, judges_to_replay
+from dashboard.study_forms import MixForm
 from dashboard.views.showing import show_routing, status_of
 from dashboard.views.studying import queued
 from routing.models import Study, StudyKind, StudyState

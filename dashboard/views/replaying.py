@@ -22,14 +22,15 @@ from routing.models import Study, StudyKind, StudyState
 def replays(request: HttpRequest, project: Project) -> HttpResponse:
     """List the replays and ask for one; it changes no label and opens nothing to people."""
     judges = judges_to_replay(project)
-    form = ReplayForm(request.POST or None, project=project, judges=judges)
+    ready = [one for one in judges if not one.reason]
+    form = ReplayForm(request.POST or None, project=project, judges=ready)
     if way := queued(request, project, StudyKind.REPLAY, form):
         return way
     studies = Study.objects.filter(project=project, kind=StudyKind.REPLAY).defer("checkpoint")
     context = {
         "form": form,
         "studies": listed(studies),
-        "ready": [one for one in judges if not one.reason],
+        "ready": ready,
         "short": [one for one in judges if one.reason],
     }
     return show_routing(request, project, "replays.html", "replays", context, status=status_of(form))

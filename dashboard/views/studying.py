@@ -10,9 +10,8 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation.errors import TiebreakError
 from annotation.models import Project, User
 from dashboard.access import managed
-from dashboard.mix_forms import MixForm
 from dashboard.studies import FINISHED, followed
-from dashboard.study_forms import ReplayForm
+from dashboard.study_forms import MixForm, ReplayForm
 from routing.models import Study, StudyKind
 from routing.studies.studying import queue_study, resume_study, stop_study
 

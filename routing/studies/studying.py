@@ -149,7 +149,8 @@ def work_study(study_id: UUID | str) -> Study | None:
         logger.info("study %s ended: %s", study.pk, error)
         progress.finish(StudyState.FAILED, error=str(error))
     except Exception as error:
-        progress.finish(StudyState.FAILED, error=f"The calculation broke off: {error!r}")
+        said = f"The calculation broke off ({type(error).__name__}); the worker's log says more. Ask for it again."
+        progress.finish(StudyState.FAILED, error=said)
         raise
     else:
         progress.finish(StudyState.DONE, result=result, checkpoint={}, error="")

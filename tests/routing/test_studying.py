@@ -226,7 +226,7 @@ def test_study_that_breaks_off_says_so_and_the_worker_hears_of_it(
         work_study(study.pk)
     study.refresh_from_db()
     assert study.state == StudyState.FAILED
-    assert study.error.startswith("The calculation broke off: ZeroDivisionError")
+    assert study.error.startswith("The calculation broke off (ZeroDivisionError)")
 
 
 def test_slow_worker_leaves_when_another_took_its_study(run_as: Callable[[studying.Runner], Study]) -> None:
