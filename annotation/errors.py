@@ -36,3 +36,11 @@ class AnswerInvalid(AnnotationError):
 
 class RationaleMissing(AnswerInvalid):
     """The project asks for a reason and none was given."""
+
+
+class QuestionnaireInvalid(AnnotationError):
+    """A setting of the annotation screen that cannot be; `setting` names it."""
+
+    def __init__(self, setting: str, what: str) -> None:
+        super().__init__(f"The setting {setting} {what}")
+        self.setting = setting

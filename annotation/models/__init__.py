@@ -2,15 +2,37 @@
 
 from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
-from annotation.models.pairs import Pair, Prompt, Response
+from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
-from annotation.models.projects import Criterion, Project
-from annotation.models.raters import Choice, Origin, Preference, Rater, RaterKind, Rating, RationaleTiming
-from annotation.models.tasks import Assignment, AssignmentState, ShownOrder, SkipReason, Task, TaskState, Tier
+from annotation.models.projects import Criterion, Project, Template
+from annotation.models.raters import (
+    AnswerBase,
+    Basis,
+    Choice,
+    Origin,
+    Preference,
+    Ranking,
+    Rater,
+    RaterKind,
+    Rating,
+    RationaleTiming,
+)
+from annotation.models.tasks import (
+    Assignment,
+    AssignmentState,
+    ShownOrder,
+    SkipReason,
+    Suggestion,
+    Task,
+    TaskState,
+    Tier,
+)
 
 __all__ = [
+    "AnswerBase",
     "Assignment",
     "AssignmentState",
+    "Basis",
     "Choice",
     "Criterion",
     "Import",
@@ -21,6 +43,7 @@ __all__ = [
     "Preference",
     "Project",
     "Prompt",
+    "Ranking",
     "Rater",
     "RaterKind",
     "Rating",
@@ -29,8 +52,12 @@ __all__ = [
     "Role",
     "ShownOrder",
     "SkipReason",
+    "Slate",
+    "SlateEntry",
+    "Suggestion",
     "Task",
     "TaskState",
+    "Template",
     "Tier",
     "User",
 ]

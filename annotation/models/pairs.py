@@ -131,3 +131,36 @@ class Pair(models.Model):
 
     def __str__(self) -> str:
         return self.external_id
+
+
+class Slate(models.Model):
+    """Two to eight responses to one prompt that people order at once. What it holds never changes."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="slates")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="slates")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    prompt_id: "uuid.UUID"
+
+    def __str__(self) -> str:
+        return f"slate {self.id}"
+
+
+class SlateEntry(models.Model):
+    """A response at its stored position in a slate."""
+
+    slate = models.ForeignKey(Slate, on_delete=models.CASCADE, related_name="entries")
+    response = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="slate_entries")
+    position = models.PositiveSmallIntegerField()
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["slate", "position"], name="one_response_per_slate_and_position"),
+            models.UniqueConstraint(fields=["slate", "response"], name="one_position_per_slate_and_response"),
+            models.CheckConstraint(condition=models.Q(position__lt=8), name="slate_holds_eight_at_most"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slate}: {self.position}"

@@ -30,13 +30,20 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         return self.filter(memberships__user_id=user.pk, memberships__role=Role.MANAGER)
 
 
+class Template(models.TextChoices):
+    """What the annotation screen asks."""
+
+    PAIRWISE = "pairwise", "Choose between two responses"
+    RATINGS = "ratings", "Rate each response"
+    PAIRWISE_RATINGS = "pairwise_ratings", "Rate both responses, then choose"
+    RANKING = "ranking", "Rank several responses"
+    BEST_WORST = "best_worst", "Pick the best and the worst of several responses"
+
+
 class Project(models.Model):
     """One collection effort: guidelines, criteria, scale, judges, budgets, people."""
 
-    class Template(models.TextChoices):
-        """What the annotation screen asks."""
-
-        PAIRWISE = "pairwise", "Choose between two responses"
+    Template = Template
 
     class Status(models.TextChoices):
         """Whether people get new tasks."""
@@ -49,6 +56,9 @@ class Project(models.Model):
     title = models.CharField(max_length=200)
     guidelines = models.TextField(blank=True, help_text="Markdown, shown beside every task.")
     template = models.CharField(max_length=16, choices=Template, default=Template.PAIRWISE)
+    questionnaire = models.JSONField(
+        default=dict, blank=True, help_text="What the screen asks otherwise than the template does by default."
+    )
     status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
     rationale_required = models.BooleanField(default=False)
     votes_wanted = models.PositiveSmallIntegerField(default=3, help_text="People's answers wanted per pair.")

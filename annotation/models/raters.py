@@ -46,6 +46,15 @@ class RationaleTiming(models.TextChoices):
     UNKNOWN = "", "Not known"
 
 
+class Basis(models.TextChoices):
+    """How a preference was asked for, or what it follows from."""
+
+    CHOICE = "choice", "A choice between the two"
+    RATINGS = "ratings", "Ratings of each response"
+    RANKING = "ranking", "A ranking of several responses"
+    BEST_WORST = "best_worst", "The best and the worst of several responses"
+
+
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge."""
 
@@ -94,7 +103,30 @@ class PreferenceQuerySet(models.QuerySet["Preference"]):
         return self.filter(rater__kind=RaterKind.JUDGE)
 
 
-class Preference(models.Model):
+class AnswerBase(models.Model):
+    """What comes with an answer of any form: how it was asked, the time it took, why, and whether it stands."""
+
+    basis = models.CharField(max_length=12, choices=Basis, default=Basis.CHOICE)
+    seconds = models.FloatField(null=True, blank=True, help_text="Active time spent on the answer.")
+    reading_seconds = models.FloatField(null=True, blank=True, help_text="Of these, before the first act of answering.")
+    deciding_seconds = models.FloatField(null=True, blank=True, help_text="Of these, from the first act on.")
+    confidence = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1 unsure, 2 fairly sure, 3 sure.")
+    reasons = models.JSONField(default=list, blank=True, help_text="Chips: [{side, reason}]; side as the spans'.")
+    content_flags = models.JSONField(default=list, blank=True, help_text="What is wrong with the content: [text].")
+    rationale = models.TextField(blank=True)
+    rationale_timing = models.CharField(max_length=8, choices=RationaleTiming, blank=True, default="")
+    rationale_spans = models.JSONField(
+        default=list, blank=True, help_text="[{side, start, end, text}]: a or b, or a position of the slate from 0."
+    )
+    is_extra = models.BooleanField(default=False, help_text="Arrived after its lease was given to somebody else.")
+    is_current = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class Preference(AnswerBase):
     """A rater's answer on a pair, overall (`criterion` null) or by one criterion. A changed answer is a new row."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -105,15 +137,19 @@ class Preference(models.Model):
     strength = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1 slightly, 2 better, 3 much better.")
     prob_a = models.FloatField(null=True, blank=True)
     shown_order = models.CharField(max_length=2, blank=True, help_text="'ab' or 'ba'; empty: not known.")
-    seconds = models.FloatField(null=True, blank=True, help_text="Active time spent on the answer.")
-    rationale = models.TextField(blank=True)
-    rationale_timing = models.CharField(max_length=8, choices=RationaleTiming, blank=True, default="")
-    rationale_spans = models.JSONField(default=list, blank=True)
-    is_extra = models.BooleanField(default=False, help_text="Arrived after its lease was given to somebody else.")
-    is_current = models.BooleanField(default=True)
+    repeats = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="repeated_by",
+        help_text="The answer that this one was asked again to test, with the sides swapped; it counts for nothing.",
+    )
+    ranking = models.ForeignKey(
+        "annotation.Ranking", on_delete=models.CASCADE, null=True, blank=True, related_name="preferences"
+    )
     replaces = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaced_by")
     meta = models.JSONField(default=dict, blank=True, help_text="What an imported record said beside this.")
-    created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PreferenceQuerySet.as_manager()
 
@@ -144,6 +180,14 @@ class Preference(models.Model):
             models.CheckConstraint(
                 condition=models.Q(shown_order__in=["ab", "ba", ""]), name="preference_shown_order_is_known"
             ),
+            models.CheckConstraint(
+                condition=models.Q(confidence__isnull=True) | models.Q(confidence__range=(1, 3)),
+                name="preference_confidence_is_1_to_3",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(repeats__isnull=True) | models.Q(is_current=False),
+                name="preference_that_repeats_is_not_current",
+            ),
         ]
         indexes = [
             # A rater's answers over a project: agreement, audit cards, a person's history.
@@ -152,6 +196,35 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rater}: {self.choice}"
+
+
+class Ranking(AnswerBase):
+    """A rater's order of the responses of a slate: a rank for each, 1 the best; equal ranks are ties.
+
+    Of a best-worst answer only the ends are known: the best has rank 1, the worst 3, and those between 2, which says
+    nothing of their order among each other. `preferences` holds what it says pair by pair. A changed one is a new row.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slate = models.ForeignKey("annotation.Slate", on_delete=models.CASCADE, related_name="rankings")
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="rankings")
+    ranks = models.JSONField(help_text="A rank for each position of the slate, in the stored order.")
+    replaces = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaced_by")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slate", "rater"],
+                condition=models.Q(is_current=True),
+                name="one_current_ranking_per_slate_and_rater",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(basis__in=[Basis.RANKING, Basis.BEST_WORST]), name="ranking_basis_is_an_order"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rater}: {self.ranks}"
 
 
 class Rating(models.Model):

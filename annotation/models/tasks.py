@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from django.db import models
 
 from annotation.ids import new_id
-from annotation.models.pairs import Pair
+from annotation.models.pairs import Pair, Slate
 from annotation.models.projects import Project
-from annotation.models.raters import Preference, Rater
+from annotation.models.raters import Preference, Ranking, Rater
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,7 @@ class SkipReason(models.TextChoices):
 
 
 class Task(models.Model):
-    """A pair opened to people: votes wanted, priority, tier.
+    """A pair, or the slate it is part of, opened to people: votes wanted, priority, tier.
 
     `taken` counts the slots that are held or answered. It changes only in the transaction that changes the
     assignment, under a lock on this row, so `taken <= votes_wanted` holds at every instant.
@@ -66,6 +66,14 @@ class Task(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="tasks")
+    slate = models.ForeignKey(
+        Slate,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="tasks",
+        help_text="Several responses to order at once; `pair` is the one it was opened for.",
+    )
     tier = models.CharField(max_length=8, choices=Tier, default=Tier.CROWD)
     state = models.CharField(max_length=8, choices=TaskState, default=TaskState.OPEN)
     votes_wanted = models.PositiveSmallIntegerField()
@@ -77,12 +85,14 @@ class Task(models.Model):
     )
     taken = models.PositiveSmallIntegerField(default=0)
     answered = models.PositiveSmallIntegerField(default=0)
+    next_slot = models.PositiveIntegerField(default=0, help_text="The number of the next lease's slot; none is reused.")
     priority = models.FloatField(default=0.0, help_text="Higher is served first.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["pair", "tier"], name="one_task_per_pair_and_tier"),
+            models.UniqueConstraint(fields=["slate", "tier"], name="one_task_per_slate_and_tier"),
             models.CheckConstraint(
                 condition=models.Q(taken__lte=models.F("votes_wanted")), name="task_takes_no_more_than_wanted"
             ),
@@ -112,15 +122,23 @@ class Task(models.Model):
 class Assignment(models.Model):
     """The lease of one slot of a task to one person until a time; becomes their answer.
 
-    Its id is random, so that nothing on a person's page tells an order of creation.
+    Its id is random, so that nothing on a person's page tells an order of creation. One that `repeats` an earlier one
+    asks the same person again with the sides swapped: it holds no slot and its answer counts for nothing but their
+    consistency.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments")
     rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="assignments")
     state = models.CharField(max_length=12, choices=AssignmentState, default=AssignmentState.LEASED)
-    slot = models.PositiveSmallIntegerField(null=True)
-    shown_order = models.CharField(max_length=2, choices=ShownOrder)
+    slot = models.PositiveIntegerField(null=True)
+    place = models.PositiveSmallIntegerField(
+        null=True, help_text="Which of the pairs that its person holds at a time; while leased."
+    )
+    shown_order = models.CharField(
+        max_length=8, help_text="'ab' or 'ba'; for a slate the stored positions in the order shown, as in '2013'."
+    )
+    repeats = models.OneToOneField("self", on_delete=models.CASCADE, null=True, blank=True, related_name="repeated_by")
     leased_at = models.DateTimeField()
     lease_until = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -130,22 +148,39 @@ class Assignment(models.Model):
     preference = models.OneToOneField(
         Preference, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
     )
+    ranking = models.OneToOneField(
+        Ranking, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
+    )
 
     task_id: uuid.UUID
     rater_id: uuid.UUID
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["task", "rater"], name="one_assignment_per_task_and_rater"),
+            models.UniqueConstraint(
+                fields=["task", "rater"],
+                condition=models.Q(repeats__isnull=True),
+                name="one_assignment_per_task_and_rater",
+            ),
             models.UniqueConstraint(fields=["task", "slot"], name="one_assignment_per_task_and_slot"),
             models.CheckConstraint(
-                condition=models.Q(state__in=["leased", "submitted"], slot__isnull=False)
-                | models.Q(state__in=["skipped", "expired", "extra"], slot__isnull=True),
+                condition=models.Q(state__in=["leased", "submitted"], slot__isnull=False, repeats__isnull=True)
+                | models.Q(state__in=["skipped", "expired", "extra"], slot__isnull=True)
+                | models.Q(slot__isnull=True, repeats__isnull=False),
                 name="assignment_holds_a_slot_while_it_counts",
             ),
             models.CheckConstraint(
-                condition=~models.Q(state__in=["submitted", "extra"]) | models.Q(preference__isnull=False),
-                name="assignment_submitted_has_a_preference",
+                condition=~models.Q(state__in=["submitted", "extra"])
+                | models.Q(preference__isnull=False, ranking__isnull=True)
+                | models.Q(preference__isnull=True, ranking__isnull=False),
+                name="assignment_submitted_has_an_answer",
+            ),
+            # Two tabs that reach for the same place of a person's hands: one of them finds it taken.
+            models.UniqueConstraint(fields=["rater", "place"], name="one_lease_per_rater_and_place"),
+            models.CheckConstraint(
+                condition=models.Q(state="leased", place__isnull=False)
+                | models.Q(~models.Q(state="leased"), place__isnull=True),
+                name="assignment_has_a_place_while_leased",
             ),
         ]
         indexes = [
@@ -161,3 +196,23 @@ class Assignment(models.Model):
     def is_held(self, now: "datetime") -> bool:
         """Say whether the lease still runs at `now` (UTC)."""
         return self.state == AssignmentState.LEASED and self.lease_until > now
+
+
+class Suggestion(models.Model):
+    """A judge's answer that a person saw after giving their own, and what they made of it."""
+
+    class Outcome(models.TextChoices):
+        """What the person did then."""
+
+        KEPT = "kept", "Kept their answer"
+        CHANGED = "changed", "Changed their answer"
+
+    assignment = models.OneToOneField(Assignment, on_delete=models.CASCADE, related_name="suggestion")
+    before = models.ForeignKey(Preference, on_delete=models.PROTECT, related_name="+")
+    suggested = models.ForeignKey(Preference, on_delete=models.CASCADE, related_name="+")
+    outcome = models.CharField(max_length=8, choices=Outcome, blank=True)
+    shown_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.assignment}: {self.outcome or 'undecided'}"
