@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation import views
+from annotation.views import answering
 
 urlpatterns = [
     path(
@@ -11,10 +11,10 @@ urlpatterns = [
         LoginView.as_view(template_name="annotation/sign_in.html", redirect_authenticated_user=True),
         name="sign_in",
     ),
-    path("annotate/", views.index, name="annotate_index"),
-    path("annotate/<slug:slug>/", views.annotate, name="annotate"),
-    path("annotate/<slug:slug>/<uuid:assignment_id>/submit/", views.submit_answer, name="submit_answer"),
-    path("annotate/<slug:slug>/<uuid:assignment_id>/skip/", views.skip_pair, name="skip_pair"),
-    path("annotate/<slug:slug>/<uuid:assignment_id>/renew/", views.renew_lease, name="renew_lease"),
-    path("annotate/<slug:slug>/<uuid:assignment_id>/draft/", views.keep_draft, name="keep_draft"),
+    path("annotate/", answering.index, name="annotate_index"),
+    path("annotate/<slug:slug>/", answering.annotate, name="annotate"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/submit/", answering.submit_answer, name="submit_answer"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/skip/", answering.skip_pair, name="skip_pair"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/renew/", answering.renew_lease, name="renew_lease"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/draft/", answering.keep_draft, name="keep_draft"),
 ]

@@ -148,9 +148,7 @@ class Assignment(models.Model):
     preference = models.OneToOneField(
         Preference, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
     )
-    ranking = models.OneToOneField(
-        Ranking, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
-    )
+    ranking = models.OneToOneField(Ranking, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment")
 
     task_id: uuid.UUID
     rater_id: uuid.UUID

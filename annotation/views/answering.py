@@ -1,53 +1,22 @@
 """The annotation screen. A view parses, calls one verb and renders; what is not yours is 404."""
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
-from typing import Concatenate, ParamSpec
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import assigning
-from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, NotAMember
+from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost
 from annotation.forms import OUTSIDE_SCALE, SCALE, AnswerForm, DraftForm, SkipForm
 from annotation.models import Assignment, Project, Rater, SkipReason, User
 from annotation.showing import Screen, screen_for, screen_of
-
-P = ParamSpec("P")
-
-
-def _is_htmx(request: HttpRequest) -> bool:
-    return request.headers.get("HX-Request") == "true"
-
-
-def _as_rater(
-    view: Callable[Concatenate[HttpRequest, Project, Rater, P], HttpResponse],
-) -> Callable[..., HttpResponse]:
-    """Load the project and the person's rater; signing in comes first, and what is not yours is 404."""
-
-    @wraps(view)
-    @never_cache
-    def wrapped(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        user = request.user
-        if not isinstance(user, User):
-            # A script cannot follow a redirect to a form: it is told, and keeps the answer.
-            wants_page = request.method == "GET" and not _is_htmx(request)
-            return redirect_to_login(request.get_full_path()) if wants_page else HttpResponse(status=401)
-        project = get_object_or_404(Project.objects.visible_to(user), slug=slug)
-        try:
-            rater = assigning.rater_for(project, user)
-        except NotAMember as error:
-            raise Http404(str(error)) from error
-        return view(request, project, rater, *args, **kwargs)
-
-    return wrapped
+from annotation.views.access import as_rater, is_htmx
 
 
 @never_cache
@@ -63,14 +32,14 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@_as_rater
+@as_rater
 def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """Show the pair this person holds, or lease the next one."""
     return _screen(request, project, screen_for(project, rater, now=timezone.now()))
 
 
 @require_POST
-@_as_rater
+@as_rater
 def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Store an answer once and show the next pair."""
     assignment = _own(assignment_id, project, rater)
@@ -92,7 +61,7 @@ def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignme
 
 
 @require_POST
-@_as_rater
+@as_rater
 def skip_pair(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Pass a pair on with a reason and show the next one."""
     assignment = _own(assignment_id, project, rater)
@@ -109,7 +78,7 @@ def skip_pair(request: HttpRequest, project: Project, rater: Rater, assignment_i
 
 
 @require_POST
-@_as_rater
+@as_rater
 def renew_lease(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Hold the pair for longer while its reader is active."""
     now = timezone.now()
@@ -121,7 +90,7 @@ def renew_lease(request: HttpRequest, project: Project, rater: Rater, assignment
 
 
 @require_POST
-@_as_rater
+@as_rater
 def keep_draft(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Keep what has been written so far."""
     assignment = _own(assignment_id, project, rater)
@@ -157,7 +126,7 @@ def _go_on(
     request: HttpRequest, project: Project, rater: Rater, *, announcement: str = "", notice: str = ""
 ) -> HttpResponse:
     """Show the next pair: in place to a script, after a redirect without one."""
-    if not _is_htmx(request):
+    if not is_htmx(request):
         if notice:
             messages.info(request, notice)
         return redirect("annotate", slug=project.slug)
@@ -183,5 +152,5 @@ def _screen(
         "announcement": announcement,
         "error": error,
     }
-    template = "annotation/_swap.html" if _is_htmx(request) else "annotation/annotate.html"
+    template = "annotation/_swap.html" if is_htmx(request) else "annotation/annotate.html"
     return render(request, template, context, status=status)
