@@ -156,10 +156,13 @@ def _of_kind(name: str, value: Any) -> Any:
         return value.strip()
     if get_origin(kind) is tuple and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
         return tuple(stripped for one in value if (stripped := one.strip()))
-    if get_origin(kind) is Mapping and isinstance(value, Mapping):
-        if all(isinstance(part, str) for item in value.items() for part in item):
-            return {key: text.strip() for key, text in value.items() if text.strip()}
+    if get_origin(kind) is Mapping and _holds_texts(value):
+        return {key: text.strip() for key, text in value.items() if text.strip()}
     raise QuestionnaireInvalid(name, f"is {value!r}; it takes {_kind_in_words(kind)}.")
+
+
+def _holds_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(part, str) for item in value.items() for part in item)
 
 
 def _kind_in_words(kind: Any) -> str:
