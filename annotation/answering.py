@@ -1,15 +1,22 @@
-"""What a person answers: the choice in stored order, and what of it can be stored."""
+"""What a person answers, in the stored order, and what of it can be stored."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.utils.translation import gettext as _
 
 from annotation.errors import AnswerInvalid, RationaleMissing
-from annotation.models import Choice, Preference, ShownOrder
+from annotation.models import Basis, Choice, ShownOrder
 
 RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
 DRAFT_LIMIT = 50_000
+MOST_SPANS, SPAN_LIMIT = 40, 2_000
+# Two people who agree settle a pair; one alone never does.
+AGREEING = 2
 # What the screen sends, by the side on which a response was shown, and the stored side it means.
 SHOWN_SIDES = {
     ShownOrder.AB: {"first": Choice.A, "second": Choice.B},
@@ -17,44 +24,126 @@ SHOWN_SIDES = {
 }
 
 
+class ByCriterion(NamedTuple):
+    """A choice by one criterion, in the stored order."""
+
+    criterion_id: UUID
+    choice: str
+    strength: int | None = None
+
+
+class Rated(NamedTuple):
+    """A rating of one response: its stored side (a or b), the criterion, the score."""
+
+    side: str
+    criterion_id: UUID
+    value: float
+
+
+class Reason(NamedTuple):
+    """A reason from the project's list, about one response: a or b, or its position in a slate."""
+
+    side: str
+    reason: str
+
+
+class Span(NamedTuple):
+    """A part of a response that the reason cites; the offsets count characters of its text as shown."""
+
+    side: str
+    start: int
+    end: int
+    text: str
+
+
 class Answer(NamedTuple):
     """An answer in the *stored* order of the responses (`stored_choice` maps what the screen sends).
 
-    `strength` is 1 to 3 and only goes with a or b; `seconds` is the active time spent.
+    `strength` is 1 to 3 and only goes with a or b. For a slate there is no choice but `ranks`, one a stored position,
+    1 the best. The seconds are active time: `seconds` in all, of which reading and deciding.
     """
 
-    choice: str
+    choice: str = ""
     strength: int | None = None
     rationale: str = ""
     seconds: float | None = None
+    reading_seconds: float | None = None
+    deciding_seconds: float | None = None
+    basis: str = Basis.CHOICE
+    by_criterion: tuple[ByCriterion, ...] = ()
+    ratings: tuple[Rated, ...] = ()
+    ranks: tuple[int, ...] = ()
+    confidence: int | None = None
+    reasons: tuple[Reason, ...] = ()
+    spans: tuple[Span, ...] = ()
+    content_flags: tuple[str, ...] = ()
+
+    @property
+    def is_order(self) -> bool:
+        """Say whether it orders a slate."""
+        return bool(self.ranks)
 
     def checked(self, *, rationale_required: bool) -> "Answer":
         """Return the answer as it will be stored, or raise `AnswerInvalid` naming the field."""
-        if self.choice not in Choice.values:
-            raise AnswerInvalid(f"The choice {self.choice!r} is not known. It is one of: {', '.join(Choice.values)}.")
-        self._check_strength()
-        if self.seconds is not None and not (isfinite(self.seconds) and self.seconds >= 0):
-            raise AnswerInvalid(f"The seconds spent are {self.seconds!r}; they are a number from 0 up, or nothing.")
+        if not self.is_order:
+            _check_choice(self.choice, self.strength)
+        for one in self.by_criterion:
+            _check_choice(one.choice, one.strength)
+        for name in ("seconds", "reading_seconds", "deciding_seconds"):
+            _check_seconds(getattr(self, name))
         rationale = storable(self.rationale, field="rationale", limit=RATIONALE_LIMIT).strip()
         if rationale_required and not rationale and self.choice != Choice.UNSURE:
             raise RationaleMissing(
-                "This project asks for a reason with every choice. Say in a sentence why you chose so."
+                _("This project asks for a reason with every choice. Say in a sentence why you chose so.")
             )
-        return self._replace(choice=Choice(self.choice).value, rationale=rationale)
+        if len(self.spans) > MOST_SPANS:
+            raise AnswerInvalid(_("The reason cites more than %(most)d parts. Remove some.") % {"most": MOST_SPANS})
+        for span in self.spans:
+            storable(span.text, field="citation", limit=SPAN_LIMIT)
+        choice = "" if self.is_order else Choice(self.choice).value
+        return self._replace(choice=choice, rationale=rationale)
 
-    def says_the_same_as(self, stored: Preference) -> bool:
-        """Say whether a stored answer is this one. A retry may have taken longer, so the time is not compared."""
-        return (self.choice, self.strength, self.rationale) == (stored.choice, stored.strength, stored.rationale)
+    def said(self) -> "Answer":
+        """Return what it says, without the time it took: two tries of one answer are equal in this."""
+        return self._replace(seconds=None, reading_seconds=None, deciding_seconds=None)
 
-    def _check_strength(self) -> None:
-        if self.strength is None:
-            return
-        if self.choice not in (Choice.A, Choice.B):
-            raise AnswerInvalid(f"A strength goes with choosing one response, not with {self.choice!r}. Leave it out.")
-        if type(self.strength) is not int or not 1 <= self.strength <= 3:
-            raise AnswerInvalid(
-                f"The strength is {self.strength!r}; it is 1 (slightly), 2 (better) or 3 (much better)."
-            )
+    def capped(self, seconds: float) -> "Answer":
+        """Return the answer with no time longer than this: a browser's clock can claim any."""
+
+        def least(value: float | None) -> float | None:
+            return None if value is None else min(value, seconds)
+
+        return self._replace(
+            seconds=least(self.seconds),
+            reading_seconds=least(self.reading_seconds),
+            deciding_seconds=least(self.deciding_seconds),
+        )
+
+
+def _check_choice(choice: str, strength: int | None) -> None:
+    if choice not in Choice.values:
+        raise AnswerInvalid(f"The choice {choice!r} is not known. It is one of: {', '.join(Choice.values)}.")
+    if strength is None:
+        return
+    if choice not in (Choice.A, Choice.B):
+        raise AnswerInvalid(f"A strength goes with choosing one response, not with {choice!r}. Leave it out.")
+    if type(strength) is not int or not 1 <= strength <= 3:
+        raise AnswerInvalid(f"The strength is {strength!r}; it is 1 (slightly), 2 (better) or 3 (much better).")
+
+
+def _check_seconds(seconds: float | None) -> None:
+    if seconds is not None and not (isfinite(seconds) and seconds >= 0):
+        raise AnswerInvalid(f"The seconds spent are {seconds!r}; they are a number from 0 up, or nothing.")
+
+
+def is_settled(choices: Collection[str]) -> bool:
+    """Say whether answers agree enough for a task to want no more: more than half of those that decide, two at least.
+
+    "Cannot judge" decides nothing.
+    """
+    deciding = Counter(choice for choice in choices if choice != Choice.UNSURE)
+    most = max(deciding.values(), default=0)
+    return most >= AGREEING and 2 * most > deciding.total()
 
 
 def stored_choice(shown_choice: str, shown_order: str) -> Choice:
@@ -77,11 +166,16 @@ def storable(text: str, *, field: str, limit: int) -> str:
     PostgreSQL stores no NUL, and no database encodes half of a surrogate pair.
     """
     if "\x00" in text:
-        raise AnswerInvalid(f"The {field} contains a NUL character. Remove it and send again.")
+        raise AnswerInvalid(_("The %(field)s contains a NUL character. Remove it and send again.") % {"field": field})
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise AnswerInvalid(f"The {field} contains half of a broken character (a lone surrogate). Remove it.")
+        raise AnswerInvalid(
+            _("The %(field)s contains half of a broken character (a lone surrogate). Remove it.") % {"field": field}
+        )
     if len(text) > limit:
-        raise AnswerInvalid(f"The {field} has {len(text):,} characters; {limit:,} fit. Shorten it.")
+        raise AnswerInvalid(
+            _("The %(field)s has %(length)s characters; %(limit)s fit. Shorten it.")
+            % {"field": field, "length": f"{len(text):,}", "limit": f"{limit:,}"}
+        )
     return text
 
 
@@ -89,7 +183,10 @@ def storable_draft(draft: Mapping[str, Any]) -> dict[str, Any]:
     """Return a draft that both databases can store, or raise `AnswerInvalid`."""
     size = sum(_checked_size(value) + len(storable(key, field="draft", limit=100)) for key, value in draft.items())
     if size > DRAFT_LIMIT:
-        raise AnswerInvalid(f"The draft has {size:,} characters; {DRAFT_LIMIT:,} fit. Shorten it.")
+        raise AnswerInvalid(
+            _("The draft has %(length)s characters; %(limit)s fit. Shorten it.")
+            % {"length": f"{size:,}", "limit": f"{DRAFT_LIMIT:,}"}
+        )
     return dict(draft)
 
 

@@ -1,37 +1,30 @@
 """Who answers which pair: leases on slots, taken and given back so that no pair gets more answers than wanted.
 
-A task has `votes_wanted` slots. Every change of a slot happens in one short transaction that holds the task's row, so
-`taken` is always the number of slots held or answered; the database checks `taken <= votes_wanted` on top. A task whose
-answers differ gets one slot more, up to its `most_votes`, in the transaction of the answer that shows it. Rows are
-locked in one order, rater, task, assignment, which leaves no room for a deadlock. SQLite has no row locks: there each
-transaction begins IMMEDIATE, so that writers wait in line, and Django leaves `FOR UPDATE` out.
+A person holds the pair they read and a few ahead of it, each at a place of their own (`Assignment.place`), so that the
+next is there at once and a tunnel stops nobody. Two tabs that reach for one place find it taken in the database. What a
+slot is and how it is locked stands in `annotation.leasing`; how an answer comes in, in `annotation.submitting`.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext as _
 
-from annotation.answering import NOTE_LIMIT, Answer, storable, storable_draft, stored_choice
-from annotation.errors import (
-    AlreadyAnswered,
-    AnswerInvalid,
-    LeaseLost,
-    LeaseNotYours,
-    NotAMember,
-)
+from annotation.answering import NOTE_LIMIT, Answer, is_settled, storable, storable_draft, stored_choice
+from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMember
+from annotation.leasing import ANSWERED, give_back, lease_end, locked
 from annotation.models import (
     Assignment,
     AssignmentState,
-    Choice,
     Membership,
     Pair,
     Preference,
@@ -47,7 +40,8 @@ from annotation.models import (
     User,
 )
 from annotation.opening import Opening, close_untouched, open_tasks
-from annotation.publishing import publish
+from annotation.repeating import MIRRORED, is_due, repeatable
+from annotation.submitting import revise, submit
 
 __all__ = [
     "Answer",
@@ -60,18 +54,24 @@ __all__ = [
     "is_settled",
     "next_assignment",
     "open_tasks",
+    "progress_after",
     "progress_of",
     "rater_for",
+    "release",
     "renew",
+    "revise",
     "save_draft",
     "skip",
     "stored_choice",
     "submit",
 ]
 
-ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
-# Two people who agree settle a pair; one alone never does.
-AGREEING = 2
+# How far open pairs are counted: a person wants to know whether ten are left or many, and a count of a million is slow.
+COUNTED = 100
+# Tabs of one person that reach for the same place at the same moment: each round one of them gets it.
+ROUNDS = 8
+# How old a count of open pairs may be in the midst of somebody's work.
+PROGRESS_SECONDS = 30
 
 
 class Waiting(StrEnum):
@@ -80,21 +80,32 @@ class Waiting(StrEnum):
     NONE_FREE = "none_free"  # what is left is in other people's hands and may come back
     ALL_DONE = "all_done"
     PAUSED = "paused"
+    BREAK = "break"  # the person's own
 
 
 class Next(NamedTuple):
-    """A lease (with `task.pair` loaded), or why there is none."""
+    """The lease to work on (with `task.pair` loaded) and those ahead of it, or why there is none."""
 
     assignment: Assignment | None
     waiting: Waiting | None
+    ahead: tuple[Assignment, ...] = ()
+
+    @property
+    def held(self) -> tuple[Assignment, ...]:
+        """Return all leases, the one to work on first."""
+        return () if self.assignment is None else (self.assignment, *self.ahead)
 
 
 class Progress(NamedTuple):
-    """A person's answers in a project, the pairs they could answer now (the held one included) and what they earned."""
+    """A person's answers in a project, the pairs they could answer now (held ones included) and what they earned.
+
+    With `more`, at least `available` are open: they are counted up to a limit.
+    """
 
     done: int
     available: int
     earned_usd: Decimal
+    more: bool = False
 
 
 # --- People ---------------------------------------------------------------------------------------------------------
@@ -118,13 +129,19 @@ def rater_for(project: Project, user: User) -> Rater:
     raise AssertionError("count() does not end")
 
 
-def _tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
-    """Return the tiers a person works in, the one to serve first first. A rater without a user is of the crowd."""
+def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
+    """Return the tiers a person works in, the one to serve first first. A rater without a user is of the crowd.
+
+    Raises `NotAMember`.
+    """
     if rater.project_id != project.pk or rater.kind != RaterKind.PERSON:
         raise NotAMember(f"{rater} is not one of the people of {project}.")
     if rater.user_id is None:
         return (Tier.CROWD,)
-    role = Membership.objects.filter(project=project, user_id=rater.user_id).values_list("role", flat=True).first()
+    role = rater.role
+    if role is None:
+        members = Membership.objects.filter(project=project, user_id=rater.user_id)
+        role = members.values_list("role", flat=True).first()
     if role is None:
         raise NotAMember(f"{rater} is no longer a member of {project}. Its manager can add people again.")
     return (Tier.EXPERT, Tier.CROWD) if role == Role.EXPERT else (Tier.CROWD,)
@@ -133,50 +150,80 @@ def _tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
 # --- Serving --------------------------------------------------------------------------------------------------------
 
 
-def next_assignment(project: Project, rater: Rater, *, now: datetime) -> Next:
-    """Return the pair a person works on: the one they hold, or else a new lease on the best free one.
+class _Serving(NamedTuple):
+    """For whom leases are taken, and how."""
 
-    Nobody gets a pair they answered or passed on. A lease of theirs that ran out may come again. One transaction of
-    about eight queries; raises `NotAMember`.
+    project: Project
+    rater: Rater
+    tiers: tuple[Tier, ...]
+    now: datetime
+    places: int
+    repeat_percent: float
+
+
+def next_assignment(
+    project: Project,
+    rater: Rater,
+    *,
+    now: datetime,
+    ahead: int = 0,
+    repeat_percent: float = 0.0,
+) -> Next:
+    """Return the pairs a person works on, 1 + `ahead` in all: those they hold, and new leases on the best free ones.
+
+    Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
+    theirs that ran out may come again. One transaction, of four queries where one pair is taken; raises `NotAMember`.
     """
-    tiers = _tiers_of(project, rater)
-    found = _next_once(project, rater, tiers, now)
+    serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent)
+    found = _next_once(serving)
     if found.waiting is Waiting.NONE_FREE and expire_leases(now=now, project=project):
         # What others held had run out, and the reaper had not come by yet.
-        found = _next_once(project, rater, tiers, now)
+        found = _next_once(serving)
     return found
 
 
-def _next_once(project: Project, rater: Rater, tiers: tuple[Tier, ...], now: datetime) -> Next:
-    with transaction.atomic():
-        # Two tabs of one person wait here for each other, so that nobody holds two pairs.
-        Rater.objects.select_for_update(no_key=True).values_list("pk").get(pk=rater.pk)
-        held = _held(project, rater).select_related("task__pair").first()
-        if held is not None and held.lease_until > now:
-            return Next(held, None)
-        if project.status == Project.Status.PAUSED:
-            return Next(None, Waiting.PAUSED)
-        if held is not None and _hold_on(held, rater, now):
-            return Next(held, None)
-        if taken := _take_best(project, rater, tiers, now):
-            return Next(taken, None)
-        left = any(_open_to(project, rater, tier).exists() for tier in tiers)
-        return Next(None, Waiting.NONE_FREE if left else Waiting.ALL_DONE)
+def _next_once(serving: _Serving) -> Next:
+    for _round in range(ROUNDS):
+        try:
+            with transaction.atomic():
+                return _served(serving)
+        except IntegrityError:
+            continue  # another tab of this person took the place or the pair: what it took is theirs now
+    raise AssertionError(f"{serving.rater} reached for pairs in more tabs than {ROUNDS} at once.")
+
+
+def _served(serving: _Serving) -> Next:
+    held = _kept_up(serving)
+    paused = serving.project.status == Project.Status.PAUSED
+    if not paused:
+        held += _filled(serving, held)
+    if held:
+        return Next(held[0], None, tuple(held[1:]))
+    if paused:
+        return Next(None, Waiting.PAUSED)
+    left = any(_open_to(serving.project, serving.rater, tier).exists() for tier in serving.tiers)
+    return Next(None, Waiting.NONE_FREE if left else Waiting.ALL_DONE)
 
 
 def _held(project: Project, rater: Rater) -> "QuerySet[Assignment]":
     held = Assignment.objects.filter(rater=rater, state=AssignmentState.LEASED, task__project=project)
-    return held.order_by("leased_at")
+    return held.order_by("leased_at", "place")
 
 
-def _hold_on(lapsed: Assignment, rater: Rater, now: datetime) -> bool:
-    """Lengthen a person's own lease that ran out; say no if the reaper was faster."""
-    _, assignment = _locked(lapsed.pk, rater.pk)
-    if assignment.state != AssignmentState.LEASED:
-        return False
-    lapsed.lease_until = _lease_end(rater.project, now)
-    lapsed.save(update_fields=["lease_until"])
-    return True
+def _kept_up(serving: _Serving) -> list[Assignment]:
+    """Return what a person holds, oldest first; a lease of theirs that ran out is lengthened, unless it is lost."""
+    held = []
+    for assignment in _held(serving.project, serving.rater).select_related("task__pair"):
+        if assignment.lease_until <= serving.now:
+            # While the project is paused what ran out stays so.
+            if serving.project.status == Project.Status.PAUSED:
+                continue
+            assignment.lease_until = lease_end(serving.project, serving.now)
+            still = Assignment.objects.filter(pk=assignment.pk, state=AssignmentState.LEASED)
+            if not still.update(lease_until=assignment.lease_until):
+                continue  # the reaper was faster
+        held.append(assignment)
+    return held
 
 
 def _open_to(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
@@ -199,44 +246,92 @@ def _free_for(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
     return free.order_by(F("priority").desc(), "id")
 
 
-def _take_best(project: Project, rater: Rater, tiers: tuple[Tier, ...], now: datetime) -> Assignment | None:
-    """Lease a slot of the best free task. Caller holds a transaction and the rater's row."""
-    # Others' rows are passed over; when only such rows are left we wait for them, since they may still have a slot.
-    rounds = (True, False) if connection.features.has_select_for_update_skip_locked else (False,)
+def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
+    """Lease what is missing to fill a person's places. Caller holds a transaction."""
+    taken = {assignment.place for assignment in held}
+    places = [place for place in range(serving.places) if place not in taken]
+    new: list[Assignment] = []
+    if places and serving.repeat_percent > 0:
+        answered = _answered_by(serving.rater)
+        for place in list(places):
+            number = answered + len(held) + len(new)
+            if not is_due(serving.project, serving.rater, number, percent=serving.repeat_percent):
+                continue
+            if (earlier := repeatable(serving.project, serving.rater, number)) is not None:
+                new.append(_repeat(serving, earlier, place))
+                places.remove(place)
+                break
+    return new + _take_best(serving, places, others_at_work=not held and not new)
+
+
+def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) -> list[Assignment]:
+    """Lease a slot of each of the best free tasks, one a place. Caller holds a transaction."""
+    if not places:
+        return []
+    # Others' rows are passed over; where only such rows are left, and this person has nothing, we wait for them, since
+    # they may still have a slot.
+    skips = connection.features.has_select_for_update_skip_locked
+    rounds = (True, False) if skips and others_at_work else (skips,)
+    lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=serving.rater, repeats__isnull=True)
     for skip_locked in rounds:
-        for tier in tiers:
-            free = _free_for(project, rater, tier).select_related("pair")
-            task = free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked).first()
-            if task is not None and (slot := _take_slot(task)) is not None:
-                return _lease(project, task, rater, slot, now)
-    return None
+        for tier in serving.tiers:
+            free = _free_for(serving.project, serving.rater, tier).annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
+            free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
+            free = free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+            if tasks := list(free[: len(places)]):
+                return _lease(serving, tasks, places)
+    return []
 
 
-def _take_slot(task: Task) -> int | None:
-    """Count one more slot as taken and return the lowest free one, or None. Caller holds the task's row."""
-    free = Task.objects.filter(pk=task.pk, state=TaskState.OPEN, taken__lt=F("votes_wanted"))
-    if not free.update(taken=F("taken") + 1):
-        return None
-    used = set(task.assignments.filter(slot__isnull=False).values_list("slot", flat=True))
-    return next(slot for slot in count() if slot not in used)
+def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[Assignment]:
+    """Give slots to a person; their own lease that ran out keeps its row, its draft and the order shown.
+
+    Caller holds the tasks' rows, which have a free slot each.
+    """
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(taken=F("taken") + 1, next_slot=F("next_slot") + 1)
+    lapsed_of = {task.pk: task.lapsed for task in tasks}  # type: ignore[attr-defined]  # set by `_take_best`
+    ended = Assignment.objects.in_bulk([lapsed for lapsed in lapsed_of.values() if lapsed])
+    leased = []
+    for task, place in zip(tasks, places, strict=False):
+        assignment = ended.get(lapsed_of[task.pk]) or Assignment(
+            rater=serving.rater, shown_order=order_shown(serving.project, task, serving.rater)
+        )
+        assignment.task = task
+        assignment.state = AssignmentState.LEASED
+        assignment.slot = task.next_slot
+        assignment.place = place
+        assignment.leased_at = serving.now
+        assignment.lease_until = lease_end(serving.project, serving.now)
+        task.taken += 1
+        task.next_slot += 1
+        leased.append(assignment)
+    Assignment.objects.bulk_create(assignment for assignment in leased if assignment._state.adding)
+    for assignment in ended.values():
+        assignment.save()
+    return leased
 
 
-def _lease(project: Project, task: Task, rater: Rater, slot: int, now: datetime) -> Assignment:
-    """Give the slot to a person; their own lease that ran out keeps its row, its draft and the order shown."""
-    assignment = Assignment.objects.filter(task=task, rater=rater).first()
-    if assignment is None:
-        assignment = Assignment(task=task, rater=rater, shown_order=drawn_order(project, task.pair, rater))
-    assignment.state = AssignmentState.LEASED
-    assignment.slot = slot
-    assignment.leased_at = now
-    assignment.lease_until = _lease_end(project, now)
-    assignment.save()
-    assignment.task = task
-    return assignment
+def _repeat(serving: _Serving, earlier: Assignment, place: int) -> Assignment:
+    """Lease a pair again to the person who answered it, with the sides swapped."""
+    return Assignment.objects.create(
+        task=earlier.task,
+        rater=serving.rater,
+        repeats=earlier,
+        state=AssignmentState.LEASED,
+        place=place,
+        shown_order=MIRRORED[ShownOrder(earlier.shown_order)],
+        leased_at=serving.now,
+        lease_until=lease_end(serving.project, serving.now),
+    )
 
 
-def _lease_end(project: Project, now: datetime) -> datetime:
-    return now + timedelta(seconds=project.lease_seconds)
+def order_shown(project: Project, task: Task, rater: Rater) -> str:
+    """Draw the order in which a person sees the responses of a task, as `Assignment.shown_order` holds it."""
+    if task.slate_id is None:
+        return drawn_order(project, task.pair, rater)
+    size = task.slate.entries.count() if task.slate is not None else 0
+    coins = {position: _coin(project, task.pair, rater, position) for position in range(size)}
+    return "".join(str(position) for position in sorted(coins, key=lambda position: coins[position]))
 
 
 def drawn_order(project: Project, pair: Pair, rater: Rater) -> ShownOrder:
@@ -244,116 +339,12 @@ def drawn_order(project: Project, pair: Pair, rater: Rater) -> ShownOrder:
 
     Names rather than ids go in, so that importing the same file with the same seed shows the same sides again.
     """
-    coin = hashlib.sha256(f"{project.seed}\n{pair.external_id}\n{rater.name}".encode()).digest()[0]
-    return ShownOrder.AB if coin % 2 == 0 else ShownOrder.BA
+    return ShownOrder.AB if _coin(project, pair, rater)[0] % 2 == 0 else ShownOrder.BA
 
 
-# --- Answering ------------------------------------------------------------------------------------------------------
-
-
-def submit(assignment_id: UUID, rater: Rater, answer: Answer, *, now: datetime) -> Preference:
-    """Store a person's answer, once, whatever is clicked or retried.
-
-    The same answer again returns the stored one; another one raises `AlreadyAnswered`. After the lease ran out the
-    answer takes a free slot again; where none is left it is kept as an extra, which is paid but not counted. Raises
-    `LeaseNotYours`, `LeaseLost` (after a skip) or `AnswerInvalid`. Locks the task, then the assignment.
-    """
-    answer = answer.checked(rationale_required=rater.project.rationale_required)
-    with transaction.atomic():
-        task, assignment = _locked(assignment_id, rater.pk)
-        if assignment.preference is not None:
-            return _repeated(assignment.preference, answer)
-        if assignment.state == AssignmentState.SKIPPED:
-            raise LeaseLost("You passed this pair on, so it takes no answer from you. Go on with the next one.")
-        _refuse_second_answer(task, rater)
-        if assignment.slot is None:
-            assignment.slot = _take_slot(task)
-        counts = assignment.slot is not None
-        assignment.preference = _stored(task, assignment, answer, is_extra=not counts)
-        assignment.state = AssignmentState.SUBMITTED if counts else AssignmentState.EXTRA
-        assignment.finished_at = now
-        assignment.draft = {}
-        assignment.save(update_fields=["slot", "preference", "state", "finished_at", "draft"])
-        if counts:
-            _count_answer(task)
-        publish("preference_submitted", {"pair_id": str(task.pair_id)})
-        return assignment.preference
-
-
-def _locked(assignment_id: UUID, rater_id: UUID) -> tuple[Task, Assignment]:
-    """Lock and return a person's assignment and its task. Caller holds a transaction."""
-    task_id = Assignment.objects.filter(pk=assignment_id, rater_id=rater_id).values_list("task_id", flat=True).first()
-    if task_id is None:
-        raise LeaseNotYours("This pair is not held for you. Open the project again to get one.")
-    task = Task.objects.select_for_update(no_key=True).get(pk=task_id)
-    assignment = Assignment.objects.select_for_update(no_key=True).get(pk=assignment_id)
-    assignment.task = task
-    return task, assignment
-
-
-def _repeated(stored: Preference, answer: Answer) -> Preference:
-    if answer.says_the_same_as(stored):
-        return stored
-    raise AlreadyAnswered(
-        "Your answer to this pair is already stored, and it cannot be changed yet. Go on to the next."
-    )
-
-
-def _refuse_second_answer(task: Task, rater: Rater) -> None:
-    # Given in the other tier, or brought by an import.
-    earlier = Preference.objects.current().filter(pair_id=task.pair_id, rater=rater, criterion__isnull=True)
-    if earlier.exists():
-        raise AlreadyAnswered("You have answered this pair before, in another task. Go on to the next.")
-
-
-def _stored(task: Task, assignment: Assignment, answer: Answer, *, is_extra: bool) -> Preference:
-    return Preference.objects.create(
-        pair_id=task.pair_id,
-        rater_id=assignment.rater_id,
-        choice=answer.choice,
-        strength=answer.strength,
-        rationale=answer.rationale,
-        seconds=answer.seconds,
-        shown_order=assignment.shown_order,
-        is_extra=is_extra,
-    )
-
-
-def is_settled(choices: Collection[str]) -> bool:
-    """Say whether answers agree enough for a task to want no more: more than half of those that decide, two at least.
-
-    "Cannot judge" decides nothing.
-    """
-    deciding = Counter(choice for choice in choices if choice != Choice.UNSURE)
-    most = max(deciding.values(), default=0)
-    return most >= AGREEING and 2 * most > deciding.total()
-
-
-def _count_answer(task: Task) -> None:
-    """Count an answer that was just stored; with the last one wanted the task is done, or grows where people differ.
-
-    Caller holds the task's row, so that of two last answers the later one sees both.
-    """
-    counted = {"answered": F("answered") + 1}
-    rows = Task.objects.filter(pk=task.pk)
-    if task.state != TaskState.OPEN or task.answered + 1 < task.votes_wanted:
-        rows.update(**counted)
-    elif not _may_grow(task) or is_settled(_choices_of(task)):
-        rows.update(**counted, state=TaskState.DONE)
-    elif task.expert_on_split:
-        rows.update(**counted, state=TaskState.DONE)
-        open_tasks(task.project, [Opening(task.pair_id, task.priority)], votes_wanted=1, tier=Tier.EXPERT)
-    else:
-        rows.update(**counted, votes_wanted=F("votes_wanted") + 1)
-
-
-def _may_grow(task: Task) -> bool:
-    return task.most_votes is not None and task.votes_wanted < task.most_votes
-
-
-def _choices_of(task: Task) -> list[str]:
-    counted = Assignment.objects.filter(task=task, state=AssignmentState.SUBMITTED)
-    return list(counted.values_list("preference__choice", flat=True))
+def _coin(project: Project, pair: Pair, rater: Rater, *more: int) -> bytes:
+    named = "\n".join(map(str, (project.seed, pair.external_id, rater.name, *more)))
+    return hashlib.sha256(named.encode()).digest()
 
 
 # --- Holding and giving back ----------------------------------------------------------------------------------------
@@ -368,35 +359,47 @@ def skip(assignment_id: UUID, rater: Rater, *, reason: str, note: str = "", now:
         raise AnswerInvalid(f"The reason {reason!r} is not known. It is one of: {', '.join(SkipReason.values)}.")
     note = storable(note, field="note", limit=NOTE_LIMIT).strip()
     with transaction.atomic():
-        task, assignment = _locked(assignment_id, rater.pk)
+        task, assignment = locked(assignment_id, rater)
         if assignment.state in ANSWERED:
-            raise AlreadyAnswered("Your answer to this pair is already stored, so it cannot be passed on.")
+            raise AlreadyAnswered(_("Your answer to this pair is already stored, so it cannot be passed on."))
         if assignment.state != AssignmentState.SKIPPED:
             assignment.skip_reason = reason
             assignment.note = note
             assignment.finished_at = now
-            _give_back(task, assignment, AssignmentState.SKIPPED)
+            give_back(task, assignment, AssignmentState.SKIPPED)
     return assignment
 
 
-def _give_back(task: Task, assignment: Assignment, state: AssignmentState) -> None:
-    """Leave an assignment without a slot. Caller holds both rows."""
-    if assignment.slot is not None:
-        Task.objects.filter(pk=task.pk).update(taken=F("taken") - 1)
-    assignment.slot = None
-    assignment.state = state
-    assignment.save()
+def release(project: Project, rater: Rater) -> int:
+    """Give back, for a break, the pairs a person holds and has written nothing on; return how many.
+
+    What they began stays theirs until its time runs out. A transaction a lease.
+    """
+    released = 0
+    for assignment_id in list(_held(project, rater).filter(draft={}).values_list("pk", flat=True)):
+        with transaction.atomic():
+            task, assignment = locked(assignment_id, rater)
+            if assignment.state == AssignmentState.LEASED and not assignment.draft:
+                give_back(task, assignment, AssignmentState.EXPIRED)
+                released += 1
+    return released
 
 
 def renew(assignment_id: UUID, rater: Rater, *, now: datetime) -> Assignment:
-    """Hold a pair for another `lease_seconds` from now. Raises `LeaseNotYours`, `LeaseLost` or `AlreadyAnswered`."""
+    """Hold a pair, and those ahead of it, for another `lease_seconds` from now.
+
+    Raises `LeaseNotYours`, `LeaseLost` or `AlreadyAnswered`.
+    """
     with transaction.atomic():
-        _, assignment = _locked(assignment_id, rater.pk)
+        _task, assignment = locked(assignment_id, rater)
         _refuse_unless_workable(assignment)
         if assignment.state == AssignmentState.EXPIRED:
-            raise LeaseLost("Your time for this pair ran out. You can still send your answer, or go on to the next.")
-        assignment.lease_until = _lease_end(rater.project, now)
+            raise LeaseLost(_("Your time for this pair ran out. You can still send your answer, or go on to the next."))
+        assignment.lease_until = lease_end(rater.project, now)
         assignment.save(update_fields=["lease_until"])
+    # Those ahead, apart: a conditional update each, so that no two of a person's tabs wait for each other.
+    for other in Assignment.objects.filter(rater=rater, state=AssignmentState.LEASED).exclude(pk=assignment.pk):
+        Assignment.objects.filter(pk=other.pk, state=AssignmentState.LEASED).update(lease_until=assignment.lease_until)
     return assignment
 
 
@@ -408,7 +411,7 @@ def save_draft(assignment_id: UUID, rater: Rater, draft: Mapping[str, Any], *, n
     """
     draft = storable_draft(draft)
     with transaction.atomic():
-        _, assignment = _locked(assignment_id, rater.pk)
+        _task, assignment = locked(assignment_id, rater)
         _refuse_unless_workable(assignment)
         assignment.draft = {**draft, "saved_at": now.isoformat()}
         assignment.save(update_fields=["draft"])
@@ -417,9 +420,9 @@ def save_draft(assignment_id: UUID, rater: Rater, draft: Mapping[str, Any], *, n
 
 def _refuse_unless_workable(assignment: Assignment) -> None:
     if assignment.state in ANSWERED:
-        raise AlreadyAnswered("Your answer to this pair is already stored. Go on to the next.")
+        raise AlreadyAnswered(_("Your answer to this pair is already stored. Go on to the next."))
     if assignment.state == AssignmentState.SKIPPED:
-        raise LeaseLost("You passed this pair on. Go on with the next one.")
+        raise LeaseLost(_("You passed this pair on. Go on with the next one."))
 
 
 def expire_leases(*, now: datetime, project: Project | None = None) -> int:
@@ -428,19 +431,44 @@ def expire_leases(*, now: datetime, project: Project | None = None) -> int:
     if project is not None:
         lapsed = lapsed.filter(task__project=project)
     expired = 0
-    for assignment_id, rater_id in list(lapsed.order_by("lease_until").values_list("pk", "rater_id")):
+    for one in list(lapsed.order_by("lease_until").select_related("rater")):
         with transaction.atomic():
-            task, assignment = _locked(assignment_id, rater_id)
+            task, assignment = locked(one.pk, one.rater)
             # Between the list and the lock it may have been answered, passed on or renewed.
             if assignment.state == AssignmentState.LEASED and assignment.lease_until <= now:
-                _give_back(task, assignment, AssignmentState.EXPIRED)
+                give_back(task, assignment, AssignmentState.EXPIRED)
                 expired += 1
     return expired
 
 
 def progress_of(project: Project, rater: Rater) -> Progress:
-    """Return how far a person is, and what they earned: extras are paid as well."""
-    done = Assignment.objects.filter(task__project=project, rater=rater, state__in=ANSWERED).count()
-    free = sum(_free_for(project, rater, tier).count() for tier in _tiers_of(project, rater))
-    available = free + _held(project, rater).count()
-    return Progress(done=done, available=available, earned_usd=done * project.pay_per_answer_usd)
+    """Return how far a person is, and what they earned: extras and hidden repeats are paid as well."""
+    done = _answered_by(rater)
+    held = _held(project, rater).count()
+    tiers = tiers_of(project, rater)
+    free = sum(len(_free_for(project, rater, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
+    available = min(free, COUNTED) + held
+    cache.set(_progress_key(rater), (done + available, free > COUNTED), timeout=PROGRESS_SECONDS)
+    return Progress(done, available, earned_usd=done * project.pay_per_answer_usd, more=free > COUNTED)
+
+
+def progress_after(project: Project, rater: Rater) -> Progress:
+    """Return a person's progress in the midst of their work: how many pairs were open is looked up once in a while.
+
+    No query but for the first time in half a minute, in each process.
+    """
+    total, more = cache.get(_progress_key(rater)) or (0, False)
+    done = _answered_by(rater)
+    if total <= done:
+        return progress_of(project, rater)
+    return Progress(done, total - done, done * project.pay_per_answer_usd, more)
+
+
+def _progress_key(rater: Rater) -> str:
+    return f"open-to:{rater.pk}"
+
+
+def _answered_by(rater: Rater) -> int:
+    if rater.answered is None:
+        return Assignment.objects.filter(rater=rater, state__in=ANSWERED).count()
+    return rater.answered

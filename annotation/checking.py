@@ -8,7 +8,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Greatest
 
 from annotation.aggregating import DECIDING
-from annotation.assigning import AGREEING
+from annotation.answering import AGREEING
 from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState, Tier
 
 # Two rounds of the reaper (`expire-leases` in config/celery.py).
@@ -47,7 +47,8 @@ def _checked(promise: _Promise, project: Project | None, now: datetime) -> Check
 
 def _recounted(states: list[AssignmentState]) -> Coalesce:
     """Return the number of a task's assignments in these states, as an expression on tasks."""
-    held = Assignment.objects.filter(task=OuterRef("pk"), state__in=states).order_by().values("task")
+    counted = Assignment.objects.filter(task=OuterRef("pk"), state__in=states, repeats__isnull=True)
+    held = counted.order_by().values("task")
     return Coalesce(Subquery(held.annotate(n=Count("pk")).values("n")), 0)
 
 
@@ -76,13 +77,18 @@ def _unsettled(now: datetime) -> "QuerySet[Any]":
     votes = {
         choice: Count(
             "assignments",
-            filter=Q(assignments__state=AssignmentState.SUBMITTED, assignments__preference__choice=choice),
+            filter=Q(
+                assignments__state=AssignmentState.SUBMITTED,
+                assignments__repeats__isnull=True,
+                assignments__preference__choice=choice,
+            ),
         )
         for choice in DECIDING
     }
     most = Greatest(*(F(choice) for choice in DECIDING))
     total = sum((F(choice) for choice in DECIDING[1:]), F(DECIDING[0]))
-    ended = Task.objects.filter(state=TaskState.DONE, votes_wanted__lt=F("most_votes")).annotate(**votes)
+    ended = Task.objects.filter(state=TaskState.DONE, slate__isnull=True, votes_wanted__lt=F("most_votes"))
+    ended = ended.annotate(**votes)
     split = ended.annotate(most=most, total=total).filter(Q(most__lt=AGREEING) | Q(total__gte=2 * F("most")))
     with_expert = Task.objects.filter(pair=OuterRef("pair"), tier=Tier.EXPERT)
     return split.exclude(Q(expert_on_split=True) & Exists(with_expert))
@@ -107,9 +113,16 @@ def _overdue(now: datetime) -> "QuerySet[Any]":
 def _astray(now: datetime) -> "QuerySet[Any]":
     """Return answers that are not those of the assignment's person on the assignment's pair, or count wrongly."""
     right = Q(preference__rater=F("rater"), preference__pair=F("task__pair"), preference__shown_order=F("shown_order"))
+    stands = Q(preference__is_current=True, preference__repeats__isnull=True, repeats__isnull=True)
+    repeated = Q(state=AssignmentState.SUBMITTED, preference__repeats__rater=F("rater"), repeats__isnull=False)
     counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False)
     extra = Q(state=AssignmentState.EXTRA, preference__is_extra=True)
-    return Assignment.objects.filter(preference__isnull=False).exclude(right & (counts | extra))
+    choices = Q(preference__isnull=False) & ~(right & ((stands & (counts | extra)) | repeated))
+    ranked = Q(ranking__rater=F("rater"), ranking__slate=F("task__slate"), ranking__is_current=True)
+    counted = Q(state=AssignmentState.SUBMITTED, ranking__is_extra=False)
+    beside = Q(state=AssignmentState.EXTRA, ranking__is_extra=True)
+    orders = Q(ranking__isnull=False) & ~(ranked & (counted | beside))
+    return Assignment.objects.filter(choices | orders)
 
 
 PROMISES = (

@@ -34,6 +34,10 @@ class AnswerInvalid(AnnotationError):
     """An answer, a note or a draft that cannot be stored as it is."""
 
 
+class TooLate(AnnotationError):
+    """Something that a person could have done before, and not any more."""
+
+
 class RationaleMissing(AnswerInvalid):
     """The project asks for a reason and none was given."""
 

@@ -9,10 +9,12 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.errors import AnnotationError
-from annotation.models import Assignment, AssignmentState, Pair, Project, Task, TaskState, Tier
+from annotation.models import Assignment, AssignmentState, Pair, Project, Task, TaskState, Template, Tier
+from annotation.slating import slates_of
 
 # Rows a statement: SQLite binds at most 32,766 values, and an opened task has twelve.
 BATCH = 1000
+SLATES = (Template.RANKING, Template.BEST_WORST)
 
 
 class Opening(NamedTuple):
@@ -36,7 +38,8 @@ def open_tasks(
     With `most_votes` a task whose answers differ wants one more, up to that many (`annotation.assigning`); with
     `expert_on_split` that one more is an expert's. A pair that has a task keeps it, with its leases, answers and votes
     wanted, and takes the new priority; one whose task was closed untouched is opened again as asked now. A pair named
-    twice takes the last priority. Raises `AnnotationError` for a pair of another project, and then opens nothing.
+    twice takes the last priority. In a project that asks for orders, each pair's slate is opened, once. Raises
+    `AnnotationError` for a pair of another project, and then opens nothing.
     """
     if votes_wanted < 1:
         raise AnnotationError(f"{votes_wanted} votes a pair were asked for; at least 1 is needed.")
@@ -54,12 +57,22 @@ def open_tasks(
         for start in range(0, len(pair_ids), BATCH):
             batch = pair_ids[start : start + BATCH]
             _refuse_strangers(project, batch)
+            slates: dict[UUID, UUID] = {}
+            if project.template in SLATES:
+                batch, slates = _one_a_slate(project, batch, priorities, tier)
             there = Task.objects.filter(pair_id__in=batch, tier=tier)
             opened += len(batch) - there.count()
             opened += there.filter(state=TaskState.CLOSED).update(state=TaskState.OPEN, **votes)
             Task.objects.bulk_create(
                 [
-                    Task(project=project, pair_id=pair_id, tier=tier, priority=priorities[pair_id], **votes)
+                    Task(
+                        project=project,
+                        pair_id=pair_id,
+                        slate_id=slates.get(pair_id),
+                        tier=tier,
+                        priority=priorities[pair_id],
+                        **votes,
+                    )
                     for pair_id in batch
                 ],
                 update_conflicts=True,
@@ -67,6 +80,21 @@ def open_tasks(
                 update_fields=["priority"],
             )
     return opened
+
+
+def _one_a_slate(
+    project: Project, pair_ids: list[UUID], priorities: dict[UUID, float], tier: Tier
+) -> tuple[list[UUID], dict[UUID, UUID]]:
+    """Return one pair for each slate that these pairs are part of, and its slate; it has the highest priority of them.
+
+    A slate that has a task keeps the pair that this was opened for.
+    """
+    slate_of = slates_of(project, pair_ids)
+    anchors = dict(Task.objects.filter(slate__in=set(slate_of.values()), tier=tier).values_list("slate_id", "pair_id"))
+    for pair_id in pair_ids:
+        anchor = anchors.setdefault(slate_of[pair_id], pair_id)
+        priorities[anchor] = max(priorities.get(anchor, priorities[pair_id]), priorities[pair_id])
+    return sorted(anchors.values()), {anchor: slate for slate, anchor in anchors.items()}
 
 
 def untouched_tasks(project: Project, tier: Tier = Tier.CROWD) -> "QuerySet[Task]":

@@ -122,6 +122,11 @@ class Questionnaire:
         }
 
 
+def needs_criteria(asked: Questionnaire) -> bool:
+    """Say whether a screen of this questionnaire has rows by criterion."""
+    return asked.asks_ratings or asked.by_criterion
+
+
 SETTINGS = tuple(one.name for one in fields(Questionnaire) if one.name != "template")
 FORMATS = ("markdown", "plain", "code")
 _KINDS: dict[str, Any] = {one.name: one.type for one in fields(Questionnaire)}
@@ -192,7 +197,7 @@ def _check(asked: Questionnaire) -> None:
     if asked.is_slate and asked.suggestion:
         raise QuestionnaireInvalid("suggestion", f"goes with a choice between two, not with {asked.template}.")
     _check_words(asked.words)
-    _check_keys(asked)
+    check_keys(asked.keys)
 
 
 def _check_among(name: str, value: Any, allowed: Collection[Any]) -> None:
@@ -216,12 +221,13 @@ def _check_words(words: Mapping[str, str]) -> None:
         raise QuestionnaireInvalid("words", f"for {long[0]!r} have more than {LONGEST_WORDS} characters.")
 
 
-def _check_keys(asked: Questionnaire) -> None:
-    if unknown := sorted(set(asked.keys) - set(KEYS)):
+def check_keys(keys: Mapping[str, str]) -> None:
+    """Raise `QuestionnaireInvalid` for keys of unknown acts, keys that are none, and a key that two acts would have."""
+    if unknown := sorted(set(keys) - set(KEYS)):
         raise QuestionnaireInvalid("keys", f"name the act {unknown[0]!r}; the acts are: {', '.join(KEYS)}.")
-    if odd := [key for key in asked.keys.values() if len(key) != 1 or not key.isprintable() or key.isspace()]:
+    if odd := [key for key in keys.values() if len(key) != 1 or not key.isprintable() or key.isspace()]:
         raise QuestionnaireInvalid("keys", f"hold {odd[0]!r}; a key is one character, and not a space.")
     taken: dict[str, str] = {}
-    for act, key in asked.key_of.items():
+    for act, key in {**KEYS, **keys}.items():
         if (other := taken.setdefault(key.casefold(), act)) != act:
             raise QuestionnaireInvalid("keys", f"give {key!r} to both {other!r} and {act!r}.")

@@ -1,8 +1,8 @@
-"""The questions on a screen: one row of options each, whatever the template, so that page, keys and form have one shape.
+"""The questions on a screen: one row of options each, whatever the template, so that page, keys and form agree.
 
-A choice is a row of degrees, a rating a row of numbers for one response and one criterion, a rank a row of ranks for one
-response, best and worst a row of responses each. Everything is named as shown; what it means in the stored order is
-worked out when the answer comes (`annotation.reading_answers`).
+A choice is a row of degrees, a rating a row of numbers for a response and a criterion, a rank a row of ranks for a
+response, best and worst a row of responses each. Everything is named as shown; `annotation.forms` turns what was sent
+into the stored order.
 """
 
 from collections.abc import Sequence
@@ -126,11 +126,6 @@ class Asked(NamedTuple):
         """Return the criteria that responses are rated on: the further ones where asked, the whole always, last."""
         whole = tuple(one for one in self.criteria if one.position == 0)
         return (*(self.further if self.questionnaire.by_criterion else ()), *whole)
-
-
-def needs_criteria(asked: Questionnaire) -> bool:
-    """Say whether a screen of this questionnaire has rows by criterion."""
-    return asked.asks_ratings or asked.by_criterion
 
 
 def _worded(asked: Questionnaire, value: str, usual: Text) -> Text:

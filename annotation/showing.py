@@ -1,18 +1,29 @@
-"""What the annotation screen shows of a pair: the texts in the order shown, and nothing that names their makers."""
+"""What the annotation screen shows: texts in the order shown, questions, and nothing that names the texts' makers."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from annotation.assigning import Progress, Waiting, next_assignment, progress_of
-from annotation.models import Assignment, Pair, Project, Rater, Response, ShownOrder
+from annotation.answering import SHOWN_SIDES
+from annotation.assigning import Next, Progress, Waiting
+from annotation.models import Assignment, Criterion, Pair, Project, Prompt, Response, ShownOrder, Slate, SlateEntry
+from annotation.questionnaires import Questionnaire, needs_criteria
+from annotation.questions import LETTERS, Asked, Question
+
+
+class Turn(NamedTuple):
+    """A message: who speaks (user, assistant, tool) and what they say."""
+
+    role: str
+    text: str
 
 
 class ShownResponse(NamedTuple):
     """One side of the screen. `name` is the screen's A or B, not the stored side."""
 
     name: str
-    texts: list[str]
+    turns: list[Turn]
     raw: str
 
     @property
@@ -22,63 +33,136 @@ class ShownResponse(NamedTuple):
 
 
 class ShownPrompt(NamedTuple):
-    """The prompt: what comes before the newest message, and that message."""
+    """The prompt: what comes before the newest message of the user, and what comes from there on."""
 
     system: list[str]
-    earlier: list[dict[str, str]]
-    newest: str
+    earlier: list[Turn]
+    newest: list[Turn]
     context: str
+    reference: str
 
 
 class Screen(NamedTuple):
     """Everything the task region draws; `waiting` says why there is no pair."""
 
-    assignment_id: UUID | None
-    waiting: Waiting | None
-    prompt: ShownPrompt | None
-    responses: list[ShownResponse]
-    draft: dict[str, Any]
-    seconds_left: int
     progress: Progress
+    assignment_id: UUID | None = None
+    waiting: Waiting | None = None
+    prompt: ShownPrompt | None = None
+    responses: list[ShownResponse] = []
+    asked: Asked | None = None
+    questions: list[Question] = []
+    draft: dict[str, Any] = {}
+    seconds_left: int = 0
+    revises: bool = False
 
     @property
     def total(self) -> int:
-        """Return how many pairs this person did or could do now."""
+        """Return how many pairs this person did or could do now; at least so many, where `progress.more` says so."""
         return self.progress.done + self.progress.available
 
 
-def screen_for(project: Project, rater: Rater, *, now: datetime) -> Screen:
-    """Return what this person sees next; takes a lease. Raises `NotAMember`."""
-    found = next_assignment(project, rater, now=now)
-    progress = progress_of(project, rater)
+def screens_of(
+    project: Project,
+    questionnaire: Questionnaire,
+    found: Next,
+    progress: Progress,
+    *,
+    now: datetime,
+    known: Collection[UUID] = (),
+) -> list[Screen]:
+    """Return a screen for each lease but those the browser has already; where nothing is held, one that says why.
+
+    One query for texts that came without, one for criteria and two for slates where the project asks for them.
+    """
     if found.assignment is None:
-        return Screen(None, found.waiting, None, [], {}, 0, progress)
-    return screen_of(found.assignment, progress, now=now)
+        return [Screen(progress, waiting=found.waiting)]
+    fresh = [assignment for assignment in found.held if assignment.pk not in known]
+    criteria = criteria_of(project, questionnaire) if fresh else ()
+    return [_screen(assignment, questionnaire, criteria, progress, now=now) for assignment in _with_texts(fresh)]
 
 
-def screen_of(assignment: Assignment, progress: Progress, *, now: datetime) -> Screen:
-    """Return the screen of one assignment; one query."""
-    pair = Pair.objects.with_texts().get(pk=assignment.task.pair_id)
-    first, second = pair.response_a, pair.response_b
-    if assignment.shown_order == ShownOrder.BA:
-        first, second = second, first
+def screen_of(
+    assignment: Assignment,
+    questionnaire: Questionnaire,
+    progress: Progress,
+    *,
+    now: datetime,
+    revises: bool = False,
+) -> Screen:
+    """Return the screen of one assignment; with `revises`, to change the answer that it has."""
+    criteria = criteria_of(assignment.task.project, questionnaire)
+    (loaded,) = _with_texts([assignment])
+    return _screen(loaded, questionnaire, criteria, progress, now=now)._replace(revises=revises)
+
+
+def criteria_of(project: Project, questionnaire: Questionnaire) -> tuple[Criterion, ...]:
+    """Return the criteria that get rows on the screen; no query where none do."""
+    return tuple(project.criteria.all()) if needs_criteria(questionnaire) else ()
+
+
+def asked_of(assignment: Assignment, questionnaire: Questionnaire) -> Asked:
+    """Return what the screen of an assignment asks."""
+    shown = len(assignment.shown_order)
+    return Asked(questionnaire, criteria_of(assignment.task.project, questionnaire), shown)
+
+
+def _with_texts(assignments: Sequence[Assignment]) -> list[Assignment]:
+    """Return the assignments with their pairs' prompts and responses loaded; one query for all that lack them."""
+    missing = [one.task.pair_id for one in assignments if not Pair.prompt.is_cached(one.task.pair)]
+    if missing:
+        loaded = Pair.objects.with_texts().in_bulk(missing)
+        for one in assignments:
+            one.task.pair = loaded.get(one.task.pair_id, one.task.pair)
+    return list(assignments)
+
+
+def _screen(
+    assignment: Assignment,
+    questionnaire: Questionnaire,
+    criteria: tuple[Criterion, ...],
+    progress: Progress,
+    *,
+    now: datetime,
+) -> Screen:
+    responses = _responses_shown(assignment)
+    asked = Asked(questionnaire, criteria, len(responses))
     return Screen(
+        progress,
         assignment_id=assignment.pk,
-        waiting=None,
-        prompt=_shown_prompt(pair.prompt.messages, pair.prompt.context),
-        responses=[_shown_response("A", first), _shown_response("B", second)],
+        prompt=_shown_prompt(assignment.task.pair.prompt, questionnaire),
+        responses=[_shown_response(name, one) for name, one in zip(LETTERS, responses, strict=False)],
+        asked=asked,
+        questions=asked.questions(),
         draft=assignment.draft,
         seconds_left=max(0, int((assignment.lease_until - now).total_seconds())),
-        progress=progress,
     )
 
 
-def _shown_prompt(messages: list[dict[str, str]], context: str) -> ShownPrompt:
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    turns = [message for message in messages if message["role"] != "system"]
-    newest = turns[-1]["content"] if turns else ""
-    return ShownPrompt(system=system, earlier=turns[:-1], newest=newest, context=context)
+def _responses_shown(assignment: Assignment) -> list[Response]:
+    """Return the responses in the order in which this person sees them."""
+    if assignment.task.slate_id is not None:
+        slate = Slate(pk=assignment.task.slate_id)
+        entries = SlateEntry.objects.filter(slate=slate).select_related("response").order_by("position")
+        stored = [entry.response for entry in entries]
+        return [stored[int(position)] for position in assignment.shown_order]
+    sides = {"a": assignment.task.pair.response_a, "b": assignment.task.pair.response_b}
+    return [sides[side] for side in SHOWN_SIDES[ShownOrder(assignment.shown_order)].values()]
+
+
+def _shown_prompt(prompt: Prompt, questionnaire: Questionnaire) -> ShownPrompt:
+    turns = [Turn(message["role"], message["content"]) for message in prompt.messages if message["role"] != "system"]
+    users = [number for number, turn in enumerate(turns) if turn.role == "user"]
+    newest = users[-1] if users else max(len(turns) - 1, 0)
+    return ShownPrompt(
+        system=[message["content"] for message in prompt.messages if message["role"] == "system"],
+        earlier=turns[:newest],
+        newest=turns[newest:],
+        context=prompt.context if questionnaire.show_context else "",
+        reference=prompt.reference if questionnaire.show_reference else "",
+    )
 
 
 def _shown_response(name: str, response: Response) -> ShownResponse:
-    return ShownResponse(name=name, texts=[message["content"] for message in response.messages], raw=response.text)
+    turns = [Turn(message["role"], message["content"]) for message in response.messages]
+    return ShownResponse(name=name, turns=turns, raw=response.text)

@@ -1,18 +1,26 @@
-"""Addresses of signing in and of the annotation screen."""
+"""Addresses of signing in and of the annotator's pages."""
 
 from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation.views import answering
+from annotation.views import answering, interface
+from annotation.views.access import in_own_language
 
 urlpatterns = [
     path(
         "sign-in/",
-        LoginView.as_view(template_name="annotation/sign_in.html", redirect_authenticated_user=True),
+        in_own_language(
+            LoginView.as_view(template_name="annotation/sign_in.html", redirect_authenticated_user=True),
+        ),
         name="sign_in",
     ),
     path("annotate/", answering.index, name="annotate_index"),
+    # Before the projects: their short names hold no such thing as "settings/" with nothing behind it.
+    path("annotation-settings/", interface.save, name="save_interface"),
     path("annotate/<slug:slug>/", answering.annotate, name="annotate"),
+    path("annotate/<slug:slug>/recent/", answering.recent, name="recent_answers"),
+    path("annotate/<slug:slug>/break/", answering.take_break, name="take_break"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/", answering.show_assignment, name="show_assignment"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/submit/", answering.submit_answer, name="submit_answer"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/skip/", answering.skip_pair, name="skip_pair"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/renew/", answering.renew_lease, name="renew_lease"),

@@ -192,6 +192,9 @@ STORAGES = {
 # --- Language and time ----------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = True
+# The annotator's pages; those of managers are in English.
+LANGUAGES = [("en", "English"), ("de", "German"), ("es", "Spanish"), ("ar", "Arabic"), ("zh-hans", "Chinese")]
+LOCALE_PATHS = [BASE_DIR / "annotation" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

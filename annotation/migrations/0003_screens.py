@@ -12,6 +12,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AddField(
+            model_name='user',
+            name='interface',
+            field=models.JSONField(blank=True, default=dict, help_text='How this person set up the annotation screen (`annotation.personalising`).'),
+        ),
         migrations.CreateModel(
             name='Ranking',
             fields=[

@@ -15,6 +15,9 @@ class User(AbstractUser):
     """Somebody who signs in. What they may do is decided per project by `Membership`."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    interface = models.JSONField(
+        default=dict, blank=True, help_text="How this person set up the annotation screen (`annotation.personalising`)."
+    )
 
 
 class Role(models.TextChoices):

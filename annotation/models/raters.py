@@ -6,7 +6,7 @@ from django.db import models
 
 from annotation.ids import new_id
 from annotation.models.pairs import Pair, Response
-from annotation.models.people import User
+from annotation.models.people import Membership, User
 from annotation.models.projects import Criterion, Project
 
 if TYPE_CHECKING:
@@ -55,8 +55,32 @@ class Basis(models.TextChoices):
     BEST_WORST = "best_worst", "The best and the worst of several responses"
 
 
+class RaterQuerySet(models.QuerySet["Rater"]):
+    """Reads of raters."""
+
+    def at_work(self, user: User, slug: str) -> Self:
+        """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
+        role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
+        answered = models.Q(assignments__state__in=["submitted", "extra"])
+        return (
+            self.filter(project__slug=slug, user=user)
+            .select_related("project")
+            .annotate(
+                role=models.Subquery(role.values("role")[:1]),
+                answered=models.Count("assignments", filter=answered),
+            )
+        )
+
+
 class Rater(models.Model):
-    """Who gives judgements: a person in a project, or one version of a judge."""
+    """Who gives judgements: a person in a project, or one version of a judge.
+
+    `role` and `answered` are there where `at_work` loaded the row: the membership's role, and how many answers were
+    given before this request and in it.
+    """
+
+    role: str | None = None
+    answered: int | None = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")
@@ -65,6 +89,8 @@ class Rater(models.Model):
     name = models.CharField(max_length=200)
     user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="raters")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = RaterQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,19 +1,27 @@
-"""Who may see an annotator's page, and how a script is told that somebody is signed out."""
+"""Who may see an annotator's page, in which language, and how a script is told that somebody is signed out."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils import translation
 from django.views.decorators.cache import never_cache
 
 from annotation import assigning
 from annotation.errors import NotAMember
 from annotation.models import Project, Rater, User
+from annotation.personalising import Interface, interface_of
 
 P = ParamSpec("P")
+LANGUAGES = [
+    (code, translation.get_language_info(code)["name_local"].capitalize()) for code, _name in settings.LANGUAGES
+]
 
 
 def is_htmx(request: HttpRequest) -> bool:
@@ -21,24 +29,61 @@ def is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
+def interface_for(request: HttpRequest) -> Interface:
+    """Return the settings of who asks; somebody signed out has the defaults."""
+    return interface_of(request.user) if isinstance(request.user, User) else Interface()
+
+
+def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer in the language a person chose, else in the browser's; pages of managers stay in English."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        language = interface_for(request).language or translation.get_language_from_request(request)
+        with translation.override(language):
+            response = view(request, *args, **kwargs)
+            # Django's own views answer with a template that is rendered later, outside of this language.
+            return response.render() if isinstance(response, TemplateResponse) else response
+
+    return wrapped
+
+
+def worded(request: HttpRequest) -> dict[str, Any]:
+    """Return what every annotator's page needs of its reader: language, direction, look."""
+    return {
+        "interface": interface_for(request),
+        "languages": LANGUAGES,
+        "language": translation.get_language(),
+        "direction": "rtl" if translation.get_language_bidi() else "ltr",
+    }
+
+
 def as_rater(
     view: Callable[Concatenate[HttpRequest, Project, Rater, P], HttpResponse],
-) -> Callable[..., HttpResponse]:
+) -> Callable[..., HttpResponseBase]:
     """Load the project and the person's rater; signing in comes first, and what is not yours is 404."""
 
     @wraps(view)
     @never_cache
+    @in_own_language
     def wrapped(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = request.user
         if not isinstance(user, User):
             # A script cannot follow a redirect to a form: it is told, and keeps the answer.
             wants_page = request.method == "GET" and not is_htmx(request)
             return redirect_to_login(request.get_full_path()) if wants_page else HttpResponse(status=401)
-        project = get_object_or_404(Project.objects.visible_to(user), slug=slug)
-        try:
-            rater = assigning.rater_for(project, user)
-        except NotAMember as error:
-            raise Http404(str(error)) from error
-        return view(request, project, rater, *args, **kwargs)
+        rater = Rater.objects.at_work(user, slug).first()
+        if rater is None or rater.role is None:
+            rater = _first_time(user, slug)
+        return view(request, rater.project, rater, *args, **kwargs)
 
     return wrapped
+
+
+def _first_time(user: User, slug: str) -> Rater:
+    """Return the rater of somebody who comes in for the first time; who is no member finds nothing."""
+    project = get_object_or_404(Project.objects.visible_to(user), slug=slug)
+    try:
+        return assigning.rater_for(project, user)
+    except NotAMember as error:
+        raise Http404(str(error)) from error

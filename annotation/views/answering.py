@@ -1,6 +1,8 @@
 """The annotation screen. A view parses, calls one verb and renders; what is not yours is 404."""
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -8,19 +10,32 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import assigning
-from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost
-from annotation.forms import OUTSIDE_SCALE, SCALE, AnswerForm, DraftForm, SkipForm
+from annotation.assigning import Next, Progress
+from annotation.configuring import questionnaire_of
+from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, TooLate
+from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
+from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Project, Rater, SkipReason, User
-from annotation.showing import Screen, screen_for, screen_of
-from annotation.views.access import as_rater, is_htmx
+from annotation.personalising import personal
+from annotation.questionnaires import Questionnaire
+from annotation.remembering import recent_answers
+from annotation.showing import Screen, asked_of, screen_of, screens_of
+from annotation.submitting import is_changeable
+from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx, worded
+from annotation.wording import WORDS
+
+# A browser says which pairs it has in hand; more than this many are not read.
+MOST_HELD = 10
 
 
 @never_cache
 @require_GET
+@in_own_language
 def index(request: HttpRequest) -> HttpResponse:
     """List the projects this person answers in, with how far they are."""
     user = request.user
@@ -28,53 +43,56 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     projects = Project.objects.filter(memberships__user=user)
     rows = [(project, assigning.progress_of(project, assigning.rater_for(project, user))) for project in projects]
-    return render(request, "annotation/index.html", {"rows": rows})
+    return render(request, "annotation/index.html", {"rows": rows, **worded(request)})
 
 
 @require_GET
 @as_rater
 def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
-    """Show the pair this person holds, or lease the next one."""
-    return _screen(request, project, screen_for(project, rater, now=timezone.now()))
+    """Show the pair this person holds, or lease the next one, with those ahead."""
+    return _Desk(request, project, rater).page()
 
 
 @require_POST
 @as_rater
 def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
-    """Store an answer once and show the next pair."""
-    assignment = _own(assignment_id, project, rater)
-    form = AnswerForm(request.POST)
+    """Store an answer once, or a changed one, and show the next pair."""
+    desk = _Desk(request, project, rater)
+    assignment = desk.own(assignment_id)
+    form = AnswerForm(request.POST, asked=asked_of(assignment, desk.questionnaire))
+    revises = request.POST.get("revises") == "1"
     if not form.is_valid():
-        return _again(request, project, rater, assignment, form.error_line())
+        return desk.again(assignment, form, form.error_line(), revises=revises)
     now = timezone.now()
     try:
         # A browser's clock can claim any time; the pair has been here for so long at most.
-        answer = form.answer_for(assignment)
         held = max(now - assignment.leased_at, timedelta()).total_seconds()
-        seconds = None if answer.seconds is None else min(answer.seconds, held)
-        assigning.submit(assignment.pk, rater, answer._replace(seconds=seconds), now=now)
+        answer = form.answer_for(assignment).capped(held)
+        store = assigning.revise if revises else assigning.submit
+        store(assignment.pk, rater, answer, now=now, sent=form.sent())
     except AnswerInvalid as error:
-        return _again(request, project, rater, assignment, str(error))
-    except (AlreadyAnswered, LeaseLost) as error:
-        return _go_on(request, project, rater, notice=str(error))
-    return _go_on(request, project, rater, announcement="Saved.")
+        return desk.again(assignment, form, str(error), revises=revises)
+    except (AlreadyAnswered, LeaseLost, TooLate) as error:
+        return desk.refused(error)
+    return desk.go_on(_("Changed.") if revises else _("Saved."))
 
 
 @require_POST
 @as_rater
 def skip_pair(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Pass a pair on with a reason and show the next one."""
-    assignment = _own(assignment_id, project, rater)
+    desk = _Desk(request, project, rater)
+    assignment = desk.own(assignment_id)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return _again(request, project, rater, assignment, "The pair was not passed on: choose a reason first.")
+        return desk.again(assignment, None, _("The pair was not passed on: choose a reason first."))
     try:
         assigning.skip(assignment.pk, rater, now=timezone.now(), **form.cleaned_data)
     except AnswerInvalid as error:
-        return _again(request, project, rater, assignment, str(error))
+        return desk.again(assignment, None, str(error))
     except AlreadyAnswered as error:
-        return _go_on(request, project, rater, notice=str(error))
-    return _go_on(request, project, rater, announcement="Passed on.")
+        return desk.refused(error)
+    return desk.go_on(_("Passed on."), recount=True)
 
 
 @require_POST
@@ -83,7 +101,7 @@ def renew_lease(request: HttpRequest, project: Project, rater: Rater, assignment
     """Hold the pair for longer while its reader is active."""
     now = timezone.now()
     try:
-        assignment = assigning.renew(_own(assignment_id, project, rater).pk, rater, now=now)
+        assignment = assigning.renew(_Desk(request, project, rater).own(assignment_id).pk, rater, now=now)
     except (LeaseLost, AlreadyAnswered) as error:
         return JsonResponse({"message": str(error)}, status=409)
     return JsonResponse({"seconds_left": int((assignment.lease_until - now).total_seconds())})
@@ -93,64 +111,152 @@ def renew_lease(request: HttpRequest, project: Project, rater: Rater, assignment
 @as_rater
 def keep_draft(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Keep what has been written so far."""
-    assignment = _own(assignment_id, project, rater)
-    form = DraftForm(request.POST)
+    desk = _Desk(request, project, rater)
+    assignment = desk.own(assignment_id)
+    form = DraftForm(request.POST, asked=asked_of(assignment, desk.questionnaire))
     if not form.is_valid():
-        return JsonResponse(
-            {"message": "The draft was not kept: it holds something this screen does not send."}, status=422
-        )
+        message = _("The draft was not kept: it holds something this screen does not send.")
+        return JsonResponse({"message": message}, status=422)
     try:
-        assigning.save_draft(assignment.pk, rater, form.draft(), now=timezone.now())
+        assigning.save_draft(assignment.pk, rater, form.sent(), now=timezone.now())
     except AnnotationError as error:
         return JsonResponse({"message": str(error)}, status=409)
     return HttpResponse(status=204)
 
 
-def _own(assignment_id: UUID, project: Project, rater: Rater) -> Assignment:
-    """Return a person's own assignment in a project, or 404: another's and none are not told apart."""
-    try:
-        return Assignment.objects.select_related("task").get(pk=assignment_id, rater=rater, task__project=project)
-    except Assignment.DoesNotExist as error:
-        raise Http404("This pair is not held for you. Open the project again to get one.") from error
+@require_GET
+@as_rater
+def show_assignment(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
+    """Show one pair of a person's own: held, or one of their last answers to look at and change."""
+    desk = _Desk(request, project, rater)
+    assignment = desk.own(assignment_id)
+    revises = assignment.state in ANSWERED and is_changeable(assignment)
+    if assignment.state != "leased" and not revises:
+        return desk.refused(TooLate(_("This pair is not open to you any more. Go on with the next one.")))
+    return desk.page(desk.screen(assignment, revises=revises))
 
 
-def _again(request: HttpRequest, project: Project, rater: Rater, assignment: Assignment, error: str) -> HttpResponse:
-    """Show the same pair with what was sent and what is wrong with it."""
-    sent = {name: request.POST.get(name, "") for name in ("answer", "rationale", "seconds")}
-    assignment.draft = sent if "answer" in request.POST or "rationale" in request.POST else assignment.draft
-    screen = screen_of(assignment, assigning.progress_of(project, rater), now=timezone.now())
-    return _screen(request, project, screen, error=error, status=422)
+@require_GET
+@as_rater
+def recent(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
+    """List a person's last answers."""
+    template = "annotation/_recent.html" if is_htmx(request) else "annotation/recent.html"
+    return render(request, template, {"project": project, "recent": recent_answers(rater), **worded(request)})
 
 
-def _go_on(
-    request: HttpRequest, project: Project, rater: Rater, *, announcement: str = "", notice: str = ""
-) -> HttpResponse:
-    """Show the next pair: in place to a script, after a redirect without one."""
-    if not is_htmx(request):
-        if notice:
-            messages.info(request, notice)
-        return redirect("annotate", slug=project.slug)
-    screen = screen_for(project, rater, now=timezone.now())
-    return _screen(request, project, screen, announcement=announcement, error=notice)
+@require_POST
+@as_rater
+def take_break(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
+    """Give back what a person holds and has not begun, and show a page to come back from."""
+    assigning.release(project, rater)
+    screen = Screen(assigning.progress_of(project, rater), waiting=assigning.Waiting.BREAK)
+    return _Desk(request, project, rater).page(screen)
 
 
-def _screen(
-    request: HttpRequest,
-    project: Project,
-    screen: Screen,
-    *,
-    announcement: str = "",
-    error: str = "",
-    status: int = 200,
-) -> HttpResponse:
-    context = {
-        "project": project,
-        "screen": screen,
-        "scale": SCALE,
-        "outside_scale": OUTSIDE_SCALE,
-        "skip_reasons": SkipReason.choices,
-        "announcement": announcement,
-        "error": error,
-    }
-    template = "annotation/_swap.html" if is_htmx(request) else "annotation/annotate.html"
-    return render(request, template, context, status=status)
+@dataclass
+class _Desk:
+    """What one person's request needs of their project's screen."""
+
+    request: HttpRequest
+    project: Project
+    rater: Rater
+
+    def __post_init__(self) -> None:
+        self.interface = interface_for(self.request)
+        self.questionnaire: Questionnaire = personal(questionnaire_of(self.project), self.interface)
+
+    def own(self, assignment_id: UUID) -> Assignment:
+        """Return a person's own assignment in this project, or 404: another's and none are not told apart."""
+        mine = Assignment.objects.select_related("task", "task__pair").filter(rater=self.rater)
+        assignment = mine.filter(pk=assignment_id).first()
+        if assignment is None:
+            raise Http404(_("This pair is not held for you. Open the project again to get one."))
+        assignment.task.project = self.project
+        return assignment
+
+    def next(self) -> Next:
+        return assigning.next_assignment(
+            self.project,
+            self.rater,
+            now=timezone.now(),
+            ahead=self.questionnaire.leases_ahead,
+            repeat_percent=self.questionnaire.repeat_percent,
+        )
+
+    def screens(self, progress: Progress, known: set[UUID]) -> list[Screen]:
+        return screens_of(self.project, self.questionnaire, self.next(), progress, now=timezone.now(), known=known)
+
+    def screen(self, assignment: Assignment, *, revises: bool = False) -> Screen:
+        progress = assigning.progress_after(self.project, self.rater)
+        return screen_of(assignment, self.questionnaire, progress, now=timezone.now(), revises=revises)
+
+    def page(self, screen: Screen | None = None, *, error: str = "", status: int = 200) -> HttpResponse:
+        """Return a page of one screen, by default of what this person works on; to a script its parts."""
+        ahead: list[Screen] = []
+        if screen is None:
+            progress = assigning.progress_of(self.project, self.rater)
+            screen, *ahead = self.screens(progress, set())
+        template = "annotation/_reply.html" if is_htmx(self.request) else "annotation/annotate.html"
+        if is_htmx(self.request):
+            ahead = [one for one in (screen, *ahead) if one.assignment_id]
+        return self.render(template, {"screen": screen, "ahead": ahead, "error": error}, status=status)
+
+    def go_on(self, announcement: str, *, recount: bool = False) -> HttpResponse:
+        """Show what comes next: to a script the pairs it does not have yet, else a page after a redirect."""
+        if not is_htmx(self.request):
+            return redirect("annotate", slug=self.project.slug)
+        count = assigning.progress_of if recount else assigning.progress_after
+        progress = count(self.project, self.rater)
+        known = self.known()
+        screens = self.screens(progress, known)
+        waits = bool(screens) and screens[0].assignment_id is None
+        context = {
+            "screen": screens[0] if waits else Screen(progress),
+            "ahead": [] if waits else screens,
+            "announcement": announcement,
+        }
+        return self.render("annotation/_reply.html", context)
+
+    def known(self) -> set[UUID]:
+        """Return which pairs the browser says it has."""
+        found = set()
+        for one in self.request.POST.get("held", "").split(",")[:MOST_HELD]:
+            try:
+                found.add(UUID(one.strip()))
+            except ValueError:
+                continue  # nothing of ours: at worst a pair is sent again
+        return found
+
+    def again(
+        self, assignment: Assignment, form: AnswerForm | None, error: str, *, revises: bool = False
+    ) -> HttpResponse:
+        """Refuse what was sent, in words; without a script on the same screen, with what was sent."""
+        if is_htmx(self.request):
+            field = next(iter(form.errors), "") if form is not None else ""
+            return JsonResponse({"message": error, "field": field}, status=422)
+        if form is not None:
+            assignment.draft = form.sent()
+        return self.page(self.screen(assignment, revises=revises), error=error, status=422)
+
+    def refused(self, error: AnnotationError) -> HttpResponse:
+        """Say that this pair takes no answer any more, and go on."""
+        if is_htmx(self.request):
+            return JsonResponse({"message": str(error), "field": ""}, status=409)
+        messages.info(self.request, str(error))
+        return redirect("annotate", slug=self.project.slug)
+
+    def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        shared = {
+            "project": self.project,
+            "asks": self.questionnaire,
+            "keys": self.questionnaire.key_of,
+            "words": {name: str(word) for name, word in WORDS.items()},
+            "skip_reasons": SkipReason.choices,
+            "confidences": CONFIDENCES,
+            **worded(self.request),
+        }
+        response = render(self.request, template, {**shared, **context}, status=status)
+        if self.questionnaire.images:
+            # A picture is fetched only when its reader asks for it (static/js); without this not even then.
+            response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
+        return response

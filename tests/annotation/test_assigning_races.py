@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.db.models import Count, F, Q
 
-from annotation import assigning
+from annotation import submitting
 from annotation.assigning import (
     Answer,
     Opening,
@@ -241,12 +241,13 @@ def test_without_the_lock_on_the_task_splits_would_be_missed(
 ) -> None:
     meeting = threading.Barrier(2)
 
-    def without_lock(assignment_id: Any, rater_id: Any) -> tuple[Task, Assignment]:
-        assignment = Assignment.objects.select_related("task").get(pk=assignment_id, rater_id=rater_id)
+    def without_lock(assignment_id: Any, rater: Rater) -> tuple[Task, Any]:
+        assignment: Any = Assignment.objects.select_related("task").get(pk=assignment_id, rater=rater)
+        assignment.answered_before = False
         meeting.wait(timeout=10)
         return assignment.task, assignment
 
-    monkeypatch.setattr(assigning, "_locked", without_lock)
+    monkeypatch.setattr(submitting, "locked", without_lock)
     split_at_once(adaptive)
     assert {check.name for check in broken(NOW)} >= {"states"}
 
@@ -299,7 +300,14 @@ def count_then_insert(project: Project, rater: Rater, slot: int) -> bool:
     if task is None:
         return False
     Assignment.objects.create(
-        task=task, rater=rater, slot=slot, shown_order="ab", leased_at=NOW, lease_until=AFTER_ALL_LEASES
+        task=task,
+        rater=rater,
+        slot=slot,
+        # This program does not know of places either: each lease takes the next.
+        place=rater.assignments.count(),
+        shown_order="ab",
+        leased_at=NOW,
+        lease_until=AFTER_ALL_LEASES,
     )
     return True
 

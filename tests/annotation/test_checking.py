@@ -42,6 +42,7 @@ def give_a_third_slot() -> None:
         task=task,
         rater=make_person(task.project, "ada"),
         slot=2,
+        place=0,
         shown_order="ab",
         leased_at=NOW,
         lease_until=NOW + timedelta(seconds=600),

@@ -1,0 +1,65 @@
+"""The slots of a task and the rows that hold them: what serving and answering do under one lock.
+
+A task has `votes_wanted` slots. Every change of a slot happens in one short transaction that holds the task's row, so
+`taken` is always the number of slots held or answered; the database checks `taken <= votes_wanted` on top. Rows are
+locked in one order, task, then assignment, which leaves no room for a deadlock. SQLite has no row locks: there each
+transaction begins IMMEDIATE, so that writers wait in line, and Django leaves `FOR UPDATE` out.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Exists, F, OuterRef
+from django.utils.translation import gettext as _
+
+from annotation.errors import LeaseNotYours
+from annotation.models import Assignment, AssignmentState, Preference, Project, Rater, Task, TaskState
+
+ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
+
+
+def locked(assignment_id: UUID, rater: Rater) -> tuple[Task, Assignment]:
+    """Lock and return a person's assignment and its task. Caller holds a transaction. One query.
+
+    `answered_before` on the assignment says whether this person's answer to the pair is there already, given in the
+    other tier or brought by an import. Raises `LeaseNotYours`.
+    """
+    earlier = Preference.objects.current().filter(
+        pair_id=OuterRef("task__pair_id"), rater_id=OuterRef("rater_id"), criterion__isnull=True
+    )
+    rows = Assignment.objects.select_related("task").annotate(answered_before=Exists(earlier))
+    # The task first: the order of this list is the order of the locks.
+    rows = rows.select_for_update(of=("task", "self"), no_key=True)
+    assignment = rows.filter(pk=assignment_id, rater_id=rater.pk).first()
+    if assignment is None:
+        raise LeaseNotYours(_("This pair is not held for you. Open the project again to get one."))
+    assignment.rater = rater
+    return assignment.task, assignment
+
+
+def take_slot(task: Task) -> int | None:
+    """Count one more slot as taken and return its number, or None where none is free. Caller holds the task's row.
+
+    Numbers are never used again, so that the database notices a slot given twice.
+    """
+    free = Task.objects.filter(pk=task.pk, state=TaskState.OPEN, taken__lt=F("votes_wanted"))
+    if not free.update(taken=F("taken") + 1, next_slot=F("next_slot") + 1):
+        return None
+    task.taken += 1
+    task.next_slot += 1
+    return task.next_slot - 1
+
+
+def give_back(task: Task, assignment: Assignment, state: AssignmentState) -> None:
+    """Leave an assignment without a slot. Caller holds both rows."""
+    if assignment.slot is not None:
+        Task.objects.filter(pk=task.pk).update(taken=F("taken") - 1)
+    assignment.slot = None
+    assignment.place = None
+    assignment.state = state
+    assignment.save()
+
+
+def lease_end(project: Project, now: datetime) -> datetime:
+    """Return until when a lease that begins or is renewed now is held."""
+    return now + timedelta(seconds=project.lease_seconds)

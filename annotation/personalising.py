@@ -1,0 +1,78 @@
+"""How a person set up their screen: language, look, keys. Kept with the user, so that it follows them to any device."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from annotation.errors import AnnotationError, QuestionnaireInvalid
+from annotation.models import User
+from annotation.questionnaires import KEYS, Questionnaire, check_keys
+
+LOOKS: dict[str, tuple[str, ...]] = {
+    "theme": ("auto", "light", "dark"),
+    "text_size": ("s", "m", "l", "xl"),
+    "width": ("narrow", "normal", "wide"),
+    "motion": ("auto", "reduce"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A person's own settings. An empty `language` is the browser's; `keys` goes before the project's keys."""
+
+    language: str = ""
+    theme: str = "auto"
+    text_size: str = "m"
+    width: str = "normal"
+    motion: str = "auto"
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def interface_of(user: User) -> Interface:
+    """Return a person's settings; what is stored and no longer known has its default."""
+    stored = user.interface
+    looks = {name: stored[name] for name, known in LOOKS.items() if stored.get(name) in known}
+    language = stored.get("language", "")
+    keys = {act: key for act, key in stored.get("keys", {}).items() if act in KEYS}
+    return Interface(language=language if language in dict(settings.LANGUAGES) else "", keys=keys, **looks)
+
+
+def save_interface(user: User, sent: Mapping[str, Any]) -> Interface:
+    """Change the settings that were sent and keep the others. Raises `AnnotationError` in words, and changes nothing.
+
+    A key is sent as `key-ACT`; an empty one gives the act its usual key again.
+    """
+    changed = interface_of(user)
+    for name, known in (*LOOKS.items(), ("language", ("", *dict(settings.LANGUAGES)))):
+        if name in sent:
+            if sent[name] not in known:
+                raise AnnotationError(
+                    _("%(setting)s cannot be %(value)s.") % {"setting": name, "value": str(sent[name])[:40]}
+                )
+            changed = replace(changed, **{name: sent[name]})
+    keys = {act: str(sent[f"key-{act}"]).strip() for act in KEYS if f"key-{act}" in sent}
+    own = {act: key for act, key in {**changed.keys, **keys}.items() if key and key != KEYS[act]}
+    try:
+        check_keys(own)
+    except QuestionnaireInvalid as error:
+        raise AnnotationError(_("These keys cannot be: %(why)s") % {"why": error}) from error
+    changed = replace(changed, keys=own)
+    user.interface = {**asdict(changed), "keys": dict(own)}
+    user.save(update_fields=["interface"])
+    return changed
+
+
+def personal(questionnaire: Questionnaire, interface: Interface) -> Questionnaire:
+    """Return a project's questionnaire with a person's own keys; where these clash with the project's, without."""
+    if not interface.keys:
+        return questionnaire
+    keys = {**questionnaire.keys, **interface.keys}
+    try:
+        check_keys(keys)
+    except QuestionnaireInvalid:
+        # The project gave a key of theirs to another act since they chose it: its own keys are shown and work.
+        return questionnaire
+    return replace(questionnaire, keys=keys)

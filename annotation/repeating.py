@@ -1,0 +1,40 @@
+"""Hidden repeats: a few pairs come again to the same person with the sides swapped, to see how steady they are.
+
+A repeat looks like any other pair, is paid like one and counts for no label. Which of a person's leases is a repeat is
+drawn by the project's seed, the person and the number of the lease, so the same work draws the same repeats.
+"""
+
+import hashlib
+
+from annotation.models import Assignment, AssignmentState, Project, Rater, ShownOrder
+
+# How many answers lie between a pair and its repeat at least: nobody should remember what they said.
+GAP = 20
+MIRRORED = {ShownOrder.AB: ShownOrder.BA, ShownOrder.BA: ShownOrder.AB}
+
+
+def is_due(project: Project, rater: Rater, number: int, *, percent: float) -> bool:
+    """Say whether the lease of this number (from 0) of a person is a repeat, if there is something to repeat."""
+    return number >= GAP and percent > 0 and _drawn(project, rater, number, "due") * 100 < percent
+
+
+def repeatable(project: Project, rater: Rater, number: int) -> Assignment | None:
+    """Return the answered assignment to ask again: any of a person's, but for their last ones and those asked again.
+
+    Two queries, in the few percent of leases that are due. Of what was answered twice nothing is left to repeat.
+    """
+    answered = Assignment.objects.filter(
+        rater=rater, state=AssignmentState.SUBMITTED, repeats__isnull=True, ranking__isnull=True
+    ).order_by("-finished_at", "pk")
+    old = list(answered.values_list("pk", flat=True)[GAP : GAP + 500])
+    free = Assignment.objects.filter(pk__in=old, repeated_by__isnull=True).order_by("finished_at", "pk")
+    candidates = list(free.select_related("task"))
+    if not candidates:
+        return None
+    return candidates[int(_drawn(project, rater, number, "which") * len(candidates))]
+
+
+def _drawn(project: Project, rater: Rater, number: int, what: str) -> float:
+    """Return a number from 0 up to 1 that seed, person and lease decide."""
+    digest = hashlib.sha256(f"{project.seed}\n{rater.name}\n{number}\n{what}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

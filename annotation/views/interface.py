@@ -1,0 +1,32 @@
+"""A person's own settings of the annotation screen."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from annotation.errors import AnnotationError
+from annotation.models import User
+from annotation.personalising import save_interface
+from annotation.views.access import in_own_language, is_htmx
+
+
+@require_POST
+@in_own_language
+def save(request: HttpRequest) -> HttpResponse:
+    """Keep the settings that were sent, and go back to where they were made."""
+    user = request.user
+    if not isinstance(user, User):
+        return HttpResponse(status=401)
+    back = request.POST.get("next", "")
+    try:
+        save_interface(user, request.POST.dict())
+    except AnnotationError as error:
+        if is_htmx(request):
+            return JsonResponse({"message": str(error), "field": ""}, status=422)
+        messages.error(request, str(error))
+    if is_htmx(request):
+        return HttpResponse(status=204)
+    safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
+    return redirect(back if safe else "annotate_index")
