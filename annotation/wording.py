@@ -104,6 +104,8 @@ ACTS: dict[str, Promise] = {
     "help": _("Keys and help"),
 }
 
+STEP_NAME = _("Option %(number)d of the marked row")
+
 ROLES: dict[str, Promise] = {
     "system": _("System message"),
     "developer": _("Instructions to the model"),

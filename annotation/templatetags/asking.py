@@ -7,7 +7,7 @@ from django import template
 from django.utils.functional import Promise
 
 from annotation.questionnaires import Questionnaire
-from annotation.wording import ACTS, ROLES
+from annotation.wording import ACTS, ROLES, STEP_NAME
 
 register = template.Library()
 
@@ -49,6 +49,15 @@ def role_name(role: str) -> str | Promise:
 def acts_asked(asks: Questionnaire, keys: Mapping[str, str]) -> list[KeyedAct]:
     """Return the acts that this screen has, beside the steps of its rows."""
     return list(_acts_of(asks, keys))
+
+
+@register.simple_tag
+def step_acts(keys: Mapping[str, str]) -> list[KeyedAct]:
+    """Return the acts that answer a row, each with its key."""
+    return [
+        KeyedAct(f"step{number}", keys.get(f"step{number}", ""), STEP_NAME % {"number": number})
+        for number in range(1, 11)
+    ]
 
 
 def _acts_of(asks: Questionnaire, keys: Mapping[str, str]) -> Iterator[KeyedAct]:

@@ -12,7 +12,6 @@ let waiting = null; // what the server said where it had nothing more
 let line = ""; // said when the next task is shown
 
 export const inHand = () => [...hand];
-export const dropFromHand = (element) => hand.includes(element) && hand.splice(hand.indexOf(element), 1);
 
 const has = (id) => idOf(task()) === id || hand.some((element) => idOf(element) === id);
 
@@ -198,7 +197,8 @@ export async function change(url) {
   } catch {
     return say(word("cannot_show"));
   }
-  const found = parsed.querySelector("[data-task]");
+  const template = parsed.querySelector("template[data-task-ahead]");
+  const found = (template?.content ?? parsed).querySelector("[data-task]");
   if (!found || idOf(found) === idOf(task())) return null;
   const element = document.adoptNode(found);
   const index = hand.findIndex((one) => idOf(one) === idOf(element));

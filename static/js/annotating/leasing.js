@@ -1,6 +1,6 @@
 // Leases: the clock of the task on the screen, and asking for more time while somebody works.
 
-import { dropFromHand, inHand } from "./hand.js";
+import { inHand } from "./hand.js";
 import { arrivedAt, onShow, post, task } from "./stage.js";
 import { lastActive } from "./timing.js";
 import { say, word } from "./words.js";
@@ -50,12 +50,14 @@ async function renew(element) {
   }
   if (response.ok) {
     const { seconds_left: left } = await response.json();
-    lease.deadline = Date.now() + left * 1000;
-    lease.lapsed = false;
+    // The server holds those ahead for as long again.
+    for (const held of [element, ...inHand()]) {
+      Object.assign(leaseOf(held), { deadline: Date.now() + left * 1000, askedAt: Date.now(), lapsed: false });
+    }
   } else if (response.status === 409 || response.status === 404) {
     lease.lapsed = true;
-    if (element === task()) say((await response.json().catch(() => ({}))).message ?? word("lapsed_line"));
-    else dropFromHand(element);
+    const { message } = await response.json().catch(() => ({}));
+    if (element === task()) say(message ?? word("lapsed_line"));
   }
 }
 
@@ -69,12 +71,6 @@ const tick = () => {
   const every = Math.min(60, lease.seconds / 3) * 1000;
   const due = lastActive() > lease.askedAt && Date.now() - lease.askedAt > every;
   if (!("revises" in element.dataset) && !lease.lapsed && due) renew(element);
-  if (Date.now() - lastActive() > 60_000) return;
-  for (const next of inHand()) {
-    const other = leaseOf(next);
-    const halfGone = other.deadline - Date.now() < (other.seconds * 1000) / 2;
-    if (!("revises" in next.dataset) && halfGone && Date.now() - other.askedAt > 30_000) renew(next);
-  }
 };
 
 onShow((element) => {

@@ -78,21 +78,22 @@ export const answerOutside = (act) => {
 export const complaint = () => {
   const element = task();
   const all = rowsOf(element);
-  const undecided = formOf(element).elements.answer?.value === "unsure";
+  const answer = formOf(element).elements.answer?.value;
   const missing = all.find((row) => "required" in row.dataset && !answerOf(row));
-  if (missing && !(undecided && missing.dataset.row !== "answer")) {
+  if (missing) {
     makeCurrent(missing, { focus: all.length > 1 });
     if (all.length > 1) return word("row_missing", { row: nameOf(missing) });
     return word("nothing_chosen", { keys: keysOf(missing) });
   }
-  if (undecided) return "";
-  if ("chipRequired" in formOf(element).dataset && !formOf(element).querySelector("[name=reason]:checked")) {
+  const decided = !["unsure", "tie", "both_bad"].includes(answer);
+  const marked = formOf(element).querySelector("[name=reason]:checked");
+  if ("chipRequired" in formOf(element).dataset && decided && !marked) {
     openExtras();
     formOf(element).querySelector("[name=reason]").focus();
     return word("chip_missing");
   }
   const reason = formOf(element).elements.rationale;
-  if ("reasonRequired" in formOf(element).dataset && reason && !reason.value.trim()) {
+  if ("reasonRequired" in formOf(element).dataset && answer !== "unsure" && reason && !reason.value.trim()) {
     openExtras();
     reason.focus();
     return word("reason_missing");

@@ -7,12 +7,15 @@ import { announce, word } from "./words.js";
 const AFTER_MS = 400;
 const form = document.querySelector("[data-settings-form]");
 const ATTRIBUTES = { theme: "theme", text_size: "textSize", width: "width", motion: "motion" };
+const changed = new Set();
 let timer = 0;
 
 const save = async () => {
   clearTimeout(timer);
   try {
-    const response = await post(form.getAttribute("action"), new FormData(form));
+    // A key that was left alone is not sent: it stays the project's, whatever the project makes of it.
+    const fields = [...new FormData(form)].filter(([name]) => !name.startsWith("key-") || changed.has(name));
+    const response = await post(form.getAttribute("action"), fields);
     if (!response.ok) throw new Error(response.statusText);
     announce(word("settings_saved"));
     return true;
@@ -42,13 +45,20 @@ const remap = (input) => {
 form?.addEventListener("input", async (event) => {
   const { name, value } = event.target;
   if (name in ATTRIBUTES) document.documentElement.dataset[ATTRIBUTES[name]] = value;
-  if (event.target.dataset.keyInput && !remap(event.target)) return;
+  if (event.target.dataset.keyInput) {
+    if (!remap(event.target)) return;
+    changed.add(name);
+  }
   clearTimeout(timer);
   if (name === "language") {
     if (await save()) location.reload();
   } else {
     timer = setTimeout(save, AFTER_MS);
   }
+});
+// An act without a key gets the project's again, which the server knows.
+form?.addEventListener("change", async (event) => {
+  if (event.target.dataset.keyInput && !event.target.value.trim() && (await save())) location.reload();
 });
 form?.addEventListener("focusin", (event) => {
   if (event.target.dataset.keyInput) event.target.select();
