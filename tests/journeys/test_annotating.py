@@ -25,8 +25,11 @@ def test_ten_pairs_are_answered_by_keyboard_with_a_reload_and_a_double_click(pag
     status = page.locator("#task-status")
     for number, key in enumerate(["1", "2", "3", "4", "5", "6", "7", "x", "c", "2"]):
         expect(status).to_contain_text(f"{number} of 10")
+        # Three are in hand; whoever is faster than the server's reply waits for the fourth.
+        expect(page.locator("#task > [data-task]")).to_be_visible()
         if number == 4:
             page.reload()
+            expect(page.locator("html")).to_have_attribute("data-ready", "")
             expect(status).to_contain_text("4 of 10")
         page.keyboard.press(key)
         if number == 6:
@@ -167,7 +170,7 @@ def test_nothing_overflows_a_phone_and_the_bar_stays_in_view(
     begin(page)
     expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
     expect(page.get_by_role("button", name="Submit")).to_be_in_viewport(ratio=1)
-    for choice in page.locator(".choice").all():
+    for choice in page.locator(".answer .choice").all():
         expect(choice).to_be_in_viewport(ratio=1)
         box = choice.bounding_box()
         assert box is not None
