@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 SHEETS = ("tokens", "base", "components", "reading", "annotating/*")
+HASHED = re.compile(r"\.[0-9a-f]{12}\.")
 IMPORTS = re.compile(r"""(?:from|import) "\./([^"]+)\"""")
 
 
@@ -22,7 +23,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_module_imports_others_by_their_hashed_names(collected: Path) -> None:
-    modules = [path for path in (collected / "js/annotating").glob("*.js") if re.search(r"\.[0-9a-f]{12}\.js$", path.name)]
+    modules = [path for path in (collected / "js/annotating").glob("*.js") if HASHED.search(path.name)]
     imported = {(module.parent / name) for module in modules for name in IMPORTS.findall(module.read_text())}
     assert len(modules) > 10
     assert imported
@@ -32,6 +33,6 @@ def test_every_module_imports_others_by_their_hashed_names(collected: Path) -> N
 def test_the_annotation_screen_is_light(collected: Path) -> None:
     files = [path for name in SHEETS for path in (collected / "css").glob(f"{name}.css")]
     files += [collected / "js/begin.js", *(collected / "js/annotating").glob("*.js")]
-    plain = [path for path in files if not re.search(r"\.[0-9a-f]{12}\.", path.name)]
+    plain = [path for path in files if not HASHED.search(path.name)]
     plain.append(collected / "django_htmx/htmx-2.min.js")
     assert sum(len(gzip.compress(path.read_bytes())) for path in plain) < 90_000

@@ -29,7 +29,7 @@ def assert_fits(page: Page) -> None:
     """Check that nothing overflows, and that whatever is pressed has room for a thumb."""
     expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
     small = page.evaluate(
-        """() => [...document.querySelectorAll(".answer :is(label, button, summary), .side-tabs button")]
+        """() => [...document.querySelectorAll(".answer :is(label:has(input), button, summary), .side-tabs button")]
         .filter((element) => element.checkVisibility({ visibilityProperty: true }))
         .map((element) => [element.textContent.trim(), element.getBoundingClientRect()])
         .filter(([, box]) => box.height < 47.5 || box.width < 24)
@@ -51,10 +51,10 @@ def test_a_choice_with_everything_beside_it(transactional_db: None, phone: Page)
     expect(phone.get_by_role("group", name="How sure are you?")).to_be_visible()
     option(phone, "confidence", "3").tap()
     phone.get_by_text("Reasons and notes").tap()
-    phone.get_by_role("button", name="Response B").tap()
+    phone.get_by_role("button", name="Response B", exact=True).tap()
     expect(phone.get_by_role("group", name="A is")).to_be_hidden()
-    phone.get_by_role("group", name="B is").get_by_text("clear").tap()
-    phone.get_by_label("Why").fill("Right and short")
+    phone.get_by_role("group", name="B is").get_by_label("clear").tap()
+    phone.get_by_label("Why, if you like").fill("Right and short")
     assert_fits(phone)
     phone.get_by_role("button", name="Submit").tap()
     all_sent(phone)
@@ -70,7 +70,8 @@ def test_ratings_come_one_at_a_time_with_their_response(transactional_db: None, 
     rows = phone.locator("[data-row]:visible")
     for row, side in (("A-0", "A"), ("A-1", "A"), ("A-2", "A"), ("B-0", "B"), ("B-1", "B"), ("B-2", "B")):
         expect(rows).to_have_count(1)
-        expect(phone.get_by_role("button", name=f"Response {side}")).to_have_attribute("aria-pressed", "true")
+        tab = phone.get_by_role("button", name=f"Response {side}", exact=True)
+        expect(tab).to_have_attribute("aria-pressed", "true")
         assert_fits(phone)
         option(phone, f"rating-{row}", "4").tap()
     phone.get_by_role("button", name="Previous question").tap()

@@ -44,7 +44,8 @@ def test_a_pair_reads_as_prompt_then_responses_then_choice(page: Page, study: Pr
                 - radio "B is much better"
                 - radio "Both bad"
                 - radio "Can't judge"
-              - textbox "Why, if you like"
+              - group "Why":
+                - textbox "Why, if you like"
               - button "Skip…"
               - button "Submit"
         """
@@ -80,7 +81,7 @@ def test_the_tab_key_goes_from_prompt_to_responses_to_choice_to_submit(page: Pag
 def test_sending_is_said_and_so_is_what_is_missing(page: Page, study: Project) -> None:
     begin(page)
     press(page, "Enter")
-    expect(page.get_by_role("alert")).to_have_text("Nothing is chosen yet. Choose with 1–7, x, c, then submit.")
+    expect(page.get_by_role("alert")).to_have_text("Nothing is chosen yet. Choose with 1\u20137, x, c, then submit.")
     press(page, "4 Enter")
     all_sent(page)
     live = page.get_by_role("main").get_by_role("status")

@@ -236,6 +236,6 @@ def test_a_keyboard_without_latin_letters_has_the_same_keys(transactional_db: No
     make_asking("pairwise")
     begin(page)
     page.evaluate(
-        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ч', code: 'KeyX', bubbles: true}))"
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '\\u0447', code: 'KeyX', bubbles: true}))"
     )
     expect(page.locator('input[name="answer"][value="both_bad"]')).to_be_checked()
