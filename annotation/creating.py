@@ -9,6 +9,7 @@ from django.db import transaction
 from annotation.errors import AnnotationError
 from annotation.guiding import begin_guidelines, normalised
 from annotation.models import Criterion, Membership, Project, Role, User
+from annotation.training import read_training
 
 OVERALL = "overall"
 LONGEST_NAME = 120
@@ -38,6 +39,7 @@ def create_project(
         raise AnnotationError(f"A project has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
     project = Project(slug=slug, title=title or slug.replace("-", " ").replace("_", " ").capitalize(), **settings)
     project.guidelines = normalised(project.guidelines)
+    project.training = read_training(project.training).value()
     _validate(project)
     with transaction.atomic():
         project.save(force_insert=True)
