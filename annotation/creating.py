@@ -7,10 +7,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from annotation.errors import AnnotationError
+from annotation.guiding import begin_guidelines, normalised
 from annotation.models import Criterion, Membership, Project, Role, User
+from annotation.training import read_training
 
 OVERALL = "overall"
 LONGEST_NAME = 120
+SET_ELSEWHERE = {"id", "slug", "title", "created_at", "guidelines_number"}
 
 
 def create_project(
@@ -21,7 +24,7 @@ def create_project(
     criteria: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Project:
-    """Make a project, its criterion "overall" and its manager's membership, in one transaction.
+    """Make a project, its criterion "overall", its manager's membership and version 1 of its guidelines, all or none.
 
     `criteria` are further ones, by name, with what they mean; `settings` are fields of `Project`. Raises
     `AnnotationError` in words for a slug that is taken or no slug, for a setting that does not exist, for a value out
@@ -30,11 +33,13 @@ def create_project(
     further = {name.strip(): meaning.strip() for name, meaning in (criteria or {}).items()}
     if bad := [name for name in further if not name or len(name) > LONGEST_NAME or name == OVERALL]:
         raise AnnotationError(f"{bad[0]!r} cannot be a criterion: it takes 1 to 120 characters, and not {OVERALL!r}.")
-    known = {field.name for field in Project._meta.concrete_fields} - {"id", "slug", "title", "created_at"}
+    known = {field.name for field in Project._meta.concrete_fields} - SET_ELSEWHERE
     unknown = sorted(set(settings) - known)
     if unknown:
         raise AnnotationError(f"A project has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
     project = Project(slug=slug, title=title or slug.replace("-", " ").replace("_", " ").capitalize(), **settings)
+    project.guidelines = normalised(project.guidelines)
+    project.training = read_training(project.training).value()
     _validate(project)
     with transaction.atomic():
         project.save(force_insert=True)
@@ -45,6 +50,7 @@ def create_project(
         )
         if manager is not None:
             Membership.objects.create(project=project, user=manager, role=Role.MANAGER)
+        begin_guidelines(project, by=manager)
     return project
 
 
