@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from annotation.agreeing import sides_of_ratings
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.models import Choice, Preference, Project, RaterKind, Rating
 from judges.models import Verdict
 
