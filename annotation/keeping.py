@@ -1,8 +1,8 @@
 """Answers become rows, and rows answers again.
 
 An answer is a preference on the whole pair, with one more by each criterion asked and a rating of each response where
-asked; or, for a slate, a ranking with the preferences it says pair by pair. Nothing is edited: a changed answer is a
-new row that names the one it replaces.
+asked; or, for a slate, a ranking with the preferences it says pair by pair. A changed answer is a new row that names
+the one it replaces; the ratings it had are kept in it (`meta["ratings_before"]`).
 """
 
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ def kept_answer(assignment: Assignment) -> Answer:
     assert stored is not None  # noqa: S101  (callers ask of answered ones)
     rows = _standing(stored).filter(criterion__isnull=False)
     sides = {stored.pair.response_a_id: "a", stored.pair.response_b_id: "b"}
-    ratings = Rating.objects.filter(pair_id=stored.pair_id, rater_id=stored.rater_id)
+    ratings = _ratings_with(stored)
     return Answer(
         choice=stored.choice,
         strength=stored.strength,
@@ -113,6 +113,7 @@ def _keep_choice(
         before = _put_aside(replaces)
         if answer.ratings and repeats is None:
             meta["ratings_before"] = _ratings_before(replaces)
+            _ratings_with(replaces).delete()
     stored = Preference.objects.create(
         choice=answer.choice, strength=answer.strength, replaces=replaces, meta=meta, **shared, **_telling(answer)
     )
@@ -148,12 +149,17 @@ def _standing(stored: Preference) -> "QuerySet[Preference]":
 
 
 def _ratings_before(replaced: Preference) -> list[dict[str, Any]]:
-    rows = Rating.objects.filter(pair_id=replaced.pair_id, rater_id=replaced.rater_id).order_by("criterion__position")
+    rows = _ratings_with(replaced).order_by("criterion__position", "response_id")
     sides = {replaced.pair.response_a_id: "a", replaced.pair.response_b_id: "b"}
     return [
         {"side": sides[response], "criterion": criterion, "value": value}
         for response, criterion, value in rows.values_list("response_id", "criterion__name", "value")
     ]
+
+
+def _ratings_with(stored: Preference) -> "QuerySet[Rating]":
+    """Return the ratings that were given with an answer: those that stand, since a rating has no history of its own."""
+    return Rating.objects.filter(pair_id=stored.pair_id, rater_id=stored.rater_id)
 
 
 def _keep_ratings(stored: Preference, ratings: tuple[Rated, ...]) -> None:
@@ -168,10 +174,7 @@ def _keep_ratings(stored: Preference, ratings: tuple[Rated, ...]) -> None:
                 value=one.value,
             )
             for one in ratings
-        ],
-        update_conflicts=True,
-        unique_fields=["rater", "response", "criterion", "pair"],
-        update_fields=["value"],
+        ]
     )
 
 

@@ -25,6 +25,7 @@ from annotation.models import (
 )
 from annotation.opening import Opening, open_tasks
 from annotation.publishing import publish
+from annotation.suggesting import note_change
 
 # How many of their last answers a person may look at again and change.
 CHANGEABLE = 10
@@ -141,12 +142,12 @@ def revise(
     *,
     now: datetime,
     sent: Mapping[str, Any] | None = None,
-    meta: Mapping[str, Any] | None = None,
 ) -> Preference | Ranking:
     """Put another answer in the place of one of a person's last ten; the earlier one stays as a row that is replaced.
 
-    The time is added up. The same answer again changes nothing. `meta` is kept with the new answer. Raises
-    `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet, or `AnswerInvalid`.
+    The time is added up. The same answer again changes nothing. Where a judge's answer had been suggested, the new
+    answer says so. Raises `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet, or
+    `AnswerInvalid`.
     """
     answer = answer.checked(rationale_required=rater.project.rationale_required)
     draft = storable_draft(sent or {})
@@ -160,7 +161,9 @@ def revise(
                 % {"number": CHANGEABLE}
             )
         _refuse_other_kind(task, answer)
-        if _says_the_same(assignment, answer):
+        same = _says_the_same(assignment, answer)
+        meta = note_change(assignment, changed=not same, now=now)
+        if same:
             return _answer_of(assignment)
         before = _answer_of(assignment)
         longer = answer._replace(

@@ -1,0 +1,84 @@
+// Dialogs: help with the keys that hold now, passing on, the last answers.
+
+import { change, pass } from "./hand.js";
+import { drawKeys } from "./keys.js";
+import { current } from "./rows.js";
+import { recentUrl, task } from "./stage.js";
+import { say, word } from "./words.js";
+
+const dialog = (id) => document.getElementById(id);
+
+export const open = (id) => {
+  const wanted = dialog(id);
+  if (!wanted || wanted.open) return false;
+  document.getElementById("tools")?.hidePopover?.();
+  if (id === "help") listSteps();
+  drawKeys();
+  wanted.showModal();
+  return true;
+};
+
+// What the digits do now, from the row that is current.
+const listSteps = () => {
+  const place = dialog("help").querySelector("[data-help-steps]");
+  const row = current();
+  const inputs = row ? [...row.querySelectorAll(".scale input")] : [];
+  place.replaceChildren(
+    ...inputs.flatMap((input) => {
+      const term = document.createElement("dt");
+      term.append(input.parentElement.querySelector("kbd").cloneNode(true));
+      const what = document.createElement("dd");
+      const name = input.getAttribute("aria-label") ?? input.parentElement.querySelector(".choice__text").textContent;
+      what.textContent = task().querySelectorAll("[data-row]").length > 1 ? `${row.querySelector("legend").textContent.trim()}: ${name}` : name;
+      return [term, what];
+    }),
+  );
+};
+
+export const openSkip = () => {
+  if (!task() || "revises" in task().dataset) return false;
+  const form = dialog("skip").querySelector("[data-skip-form]");
+  form.reset();
+  return open("skip");
+};
+
+export async function openRecent() {
+  let html;
+  try {
+    const response = await fetch(recentUrl, { headers: { "HX-Request": "true" } });
+    if (!response.ok) throw new Error(response.statusText);
+    html = await response.text();
+  } catch {
+    return say(word("cannot_show"));
+  }
+  const parsed = new DOMParser().parseFromString(html, "text/html");
+  dialog("recent").querySelector("[data-recent-body]").replaceChildren(...parsed.body.childNodes);
+  return open("recent");
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target;
+  if (target instanceof HTMLDialogElement) return target.close(); // beside the open dialog
+  const opener = target.closest?.("[data-opens]");
+  if (opener) return open(opener.dataset.opens);
+  if (target.closest?.('[data-act="skip"]')) return openSkip();
+  if (target.closest?.('header [data-act="recent"]')) {
+    event.preventDefault();
+    return openRecent();
+  }
+  const changed = target.closest?.("dialog [data-change]");
+  if (changed) {
+    event.preventDefault();
+    dialog("recent").close();
+    return change(changed.getAttribute("href"));
+  }
+  return null;
+});
+
+dialog("skip")?.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-skip-form]")) return;
+  event.preventDefault();
+  const fields = [...new FormData(event.target)];
+  dialog("skip").close();
+  pass(fields);
+});
