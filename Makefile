@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 SERVE ?= 1
 PORT ?= 8000
 
-.PHONY: help demo up test test-slow lint format lock bench bench-judging bench-routing clean
+.PHONY: help demo up test test-slow lint format lock bench bench-judging bench-routing bench-screen clean
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
@@ -67,7 +67,7 @@ lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 requirements/dev.in -c requirements.txt -o requirements-dev.txt
 
 bench: $(VENV)/.dev ## speed, as ratios to a floor measured in the same run
-	@for script in $(filter-out bench/routing%.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in $(filter-out bench/routing%.py bench/screen%.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 
 bench-judging: $(VENV)/.dev ## verdicts a second beside a plain client loop: on SQLite and, with DATABASE_URL, on that
 	env -u DATABASE_URL $(PY) bench/judging.py
@@ -78,6 +78,10 @@ endif
 # Half an hour and more on two cores; QUICK=1 takes a few repeats and tells whether it works, not how good it is.
 bench-routing: $(VENV)/.dev ## every figure the router is held to, with its interval and its floor (QUICK=1: in minutes)
 	$(PY) bench/routing.py $(if $(QUICK),--quick)
+
+# A quarter of an hour and more; 1,000,000 pairs take some 20 GB of disk while it runs.
+bench-screen: $(VENV)/.dev ## how fast the annotation screen serves, against its floors: SQLite and, with DATABASE_URL, that (QUICK=1)
+	$(PY) bench/screen.py $(if $(QUICK),--quick)
 
 clean: ## remove the virtual environment and everything the application wrote
 	rm -rf $(VENV) var

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from annotation.answering import SHOWN_SIDES
 from annotation.assigning import Next, Progress, Waiting
+from annotation.masking import mask_names
 from annotation.models import Assignment, Criterion, Pair, Project, Prompt, Response, ShownOrder, Slate, SlateEntry
+from annotation.models.pairs import joined_text
 from annotation.questionnaires import Questionnaire, needs_criteria
 from annotation.questions import LETTERS, Asked, Question
 
@@ -126,12 +129,14 @@ def _screen(
     now: datetime,
 ) -> Screen:
     responses = _responses_shown(assignment)
+    prompt = assignment.task.pair.prompt
     asked = Asked(questionnaire, criteria, len(responses))
+    masks = _Masks.of(prompt, responses) if questionnaire.mask_models else None
     return Screen(
         progress,
         assignment_id=assignment.pk,
-        prompt=_shown_prompt(assignment.task.pair.prompt, questionnaire),
-        responses=[_shown_response(name, one) for name, one in zip(LETTERS, responses, strict=False)],
+        prompt=_shown_prompt(prompt, questionnaire),
+        responses=[_shown_response(name, one, masks) for name, one in zip(LETTERS, responses, strict=False)],
         asked=asked,
         questions=asked.questions(),
         draft=assignment.draft,
@@ -163,6 +168,26 @@ def _shown_prompt(prompt: Prompt, questionnaire: Questionnaire) -> ShownPrompt:
     )
 
 
-def _shown_response(name: str, response: Response) -> ShownResponse:
+def _shown_response(name: str, response: Response, masks: "_Masks | None") -> ShownResponse:
     turns = [Turn(message["role"], message["content"]) for message in response.messages]
-    return ShownResponse(name=name, turns=turns, raw=response.text)
+    if masks is not None:
+        turns = [turn._replace(text=_masked(turn.text, masks.models, masks.prompt)) for turn in turns]
+    return ShownResponse(name=name, turns=turns, raw="\n\n".join(turn.text for turn in turns))
+
+
+class _Masks(NamedTuple):
+    """What tells which names in a response give its maker away: the models of all of them, and what was asked."""
+
+    models: tuple[str, ...]
+    prompt: str
+
+    @classmethod
+    def of(cls, prompt: Prompt, responses: Sequence[Response]) -> "_Masks":
+        models = tuple(sorted({response.model for response in responses if response.model}))
+        return cls(models, f"{joined_text(prompt.messages)}\n\n{prompt.context}")
+
+
+# One pair is shown to several people, and reading a text for names takes about 2 ms per 1,000 words.
+@lru_cache(maxsize=1024)
+def _masked(text: str, models: tuple[str, ...], prompt: str) -> str:
+    return mask_names(text, models=models, prompt=prompt).text

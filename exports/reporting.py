@@ -25,6 +25,7 @@ from annotation.agreeing import (
     consistency,
     too_few,
 )
+from annotation.leaking import leak_report
 from annotation.models import Assignment, AssignmentState, Origin, Pair, Preference, Project
 from annotation.models.pairs import content_hash
 from annotation.suggesting import moved_by_suggestions
@@ -98,6 +99,11 @@ def consistency_report(project: Project) -> dict[str, Any]:
             ],
         }
     )
+
+
+def blinding_report(project: Project) -> dict[str, Any]:
+    """Return how often responses name the model that wrote them, and which do."""
+    return _report(leak_report(project))
 
 
 def judges_report(project: Project, *, audits: Mapping[Any, Audit] | None = None) -> dict[str, Any]:
@@ -245,6 +251,7 @@ OF_THIS_DATABASE = ("version_id", "second_run", "queued_at")
 
 REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "agreement": agreement_report,
+    "blinding": blinding_report,
     "consistency": consistency_report,
     "judges": judges_report,
     "people": people_report,

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from annotation.models import Origin, Preference, Project, Rater
+from exports.reporting import REPORTS
 from judges.models import JudgeVersion
 from tests.builders import make_pair, make_preference
 
@@ -68,7 +69,7 @@ def test_export_dataset_of_a_project_that_is_not_there_names_those_that_are(labe
         run("export_dataset", "nowhere", "--out", str(out))
 
 
-@pytest.mark.parametrize("report", ["agreement", "consistency", "judges", "people", "routing", "spending"])
+@pytest.mark.parametrize("report", sorted(REPORTS))
 def test_report_prints_for_a_person_and_for_a_machine(labelled: Project, make_judge: MakeJudge, report: str) -> None:
     make_judge(labelled)
     text = run("report", labelled.slug, report, "--json")

@@ -39,7 +39,11 @@ const run = (act) => {
 
 const redraw = () => {
   for (const kbd of document.querySelectorAll("[data-key-of]")) {
-    if (keyOf[kbd.dataset.keyOf]) kbd.textContent = keyOf[kbd.dataset.keyOf];
+    const key = keyOf[kbd.dataset.keyOf];
+    if (!key) continue;
+    kbd.textContent = key;
+    // A number is its own key, unless the person chose another for it.
+    if (kbd.closest(".scale--short")) kbd.hidden = kbd.parentElement.querySelector("b")?.textContent === key;
   }
 };
 export const setKey = (act, key) => {

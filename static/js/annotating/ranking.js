@@ -97,7 +97,7 @@ const draw = () => {
   const items = [];
   order().forEach((group, index) =>
     group.forEach((letter, within) => {
-      items.push(itemFor(letter, index + 1, { above: index > 0 || within > 0, tied: within > 0 }));
+      items.push(itemFor(letter, rankOf(letter), { above: index > 0 || within > 0, tied: within > 0 }));
     }),
   );
   const loose = unranked();
@@ -107,6 +107,8 @@ const draw = () => {
     items.push(note, ...loose.map((letter) => itemFor(letter, 0, {})));
   }
   place.replaceChildren(...items);
+  const words = task().querySelector("[data-standing-words]");
+  words.textContent = order().map((group) => group.join(" = ")).join(" > ");
   if (focused) {
     const again = `[data-standing-act="${focused}"][data-letter="${focusedLetter}"]`;
     const other = `[data-standing-act][data-letter="${focusedLetter}"]`;
@@ -193,4 +195,10 @@ document.addEventListener("pointercancel", () => {
   draw();
 });
 
-onShow(draw);
+const narrow = window.matchMedia("(max-width: 48rem)");
+onShow((element) => {
+  const place = element.querySelector("[data-standing-holder]");
+  if (place && !("seen" in place.dataset)) place.open = !narrow.matches;
+  if (place) place.dataset.seen = "";
+  draw();
+});

@@ -265,7 +265,15 @@ document.addEventListener(
 
 window.addEventListener("resize", markScrollers);
 document.addEventListener("toggle", markScrollers, true);
+const narrow = window.matchMedia("(max-width: 48rem)");
 onShow((element) => {
+  const context = element.querySelector("[data-context]");
+  if (context && narrow.matches && !("seen" in context.dataset)) context.open = false;
+  if (context) context.dataset.seen = "";
+  // Where the prompt is longer than its place, its newest turn is what is read first.
+  const body = element.querySelector(".prompt__body");
+  const newest = element.querySelector("[data-newest]");
+  if (body.scrollHeight > body.clientHeight) body.scrollTop = newest.offsetTop - body.offsetTop;
   addCodeCopies(element);
   showLinked();
   showLengths();
