@@ -32,6 +32,7 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
         "form": form,
         "added": added,
         "members": Membership.objects.filter(project=project).select_related("user").order_by("role", "user__username"),
+        "steadiness": report(project, "steadiness"),
         "rows": [(rater, rows.get(rater.name), stage_of(project, rater)) for rater in raters],
     }
     return show(request, project, "people.html", "people", context, status=status_of(form))

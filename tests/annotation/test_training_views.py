@@ -135,15 +135,13 @@ def test_a_script_gets_the_place_of_the_notice_back_empty(ben: Client, rater: Ra
     assert "<form" not in response.text
 
 
-def test_the_notice_beside_a_swapped_task_brings_the_new_text_into_the_drawer(rater: Rater, course: Project) -> None:
+def test_the_reply_to_a_script_brings_the_notice_and_the_new_text(rater: Rater, course: Project) -> None:
     mark_read(rater, 1)
     revise_guidelines(course, text="Other ones.", note="All of it.")
-    context = {"project": course, "notice": notice_for(course, rater), "oob": True}
-    html = render_to_string("annotation/_guidelines_notice.html", context)
-    assert 'id="guidelines-notice" hx-swap-oob="outerHTML"' in html
-    assert 'hx-swap-oob="innerHTML:[data-guidelines-text]"><p>Other ones.</p>' in html
-    quiet = render_to_string("annotation/_guidelines_notice.html", {"project": course, "notice": None, "oob": True})
-    assert "Other ones." not in quiet
+    html = render_to_string("annotation/_reply.html", {"project": course, "notice": notice_for(course, rater)})
+    assert '<template data-notice><div class="guidelines-notice"' in html.replace("\n", "")
+    assert "<div data-guidelines-now><p>Other ones.</p>" in html
+    assert "data-notice" not in render_to_string("annotation/_reply.html", {"project": course, "notice": None})
 
 
 @pytest.mark.parametrize(("number", "status"), [("", 404), ("x", 404), ("²", 404), ("7", 302)])

@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 from annotation.assigning import Opening, open_tasks
 from annotation.models import Assignment, AssignmentState, Choice, Preference, Project, Tier
 from tests.builders import make_pair, make_project
-from tests.journeys.steps import DRAFT, HERE, all_sent, begin, press, shown, sign_in
+from tests.journeys.steps import DRAFT, HERE, all_sent, begin, shown, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
