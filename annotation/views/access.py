@@ -41,6 +41,7 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         language = interface_for(request).language or translation.get_language_from_request(request)
         with translation.override(language):
+            request.reader = _reader(request)  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             # Django's own views answer with a template that is rendered later, outside of this language.
             return response.render() if isinstance(response, TemplateResponse) else response
@@ -48,8 +49,12 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     return wrapped
 
 
-def worded(request: HttpRequest) -> dict[str, Any]:
-    """Return what every annotator's page needs of its reader: language, direction, look."""
+def reader(request: HttpRequest) -> dict[str, Any]:
+    """Tell templates of annotators' pages who reads them: language, direction, look. Others get nothing."""
+    return getattr(request, "reader", {})
+
+
+def _reader(request: HttpRequest) -> dict[str, Any]:
     return {
         "interface": interface_for(request),
         "languages": LANGUAGES,
