@@ -17,8 +17,10 @@ from annotation import assigning
 from annotation.errors import NotAMember
 from annotation.models import Project, Rater, User
 from annotation.personalising import Interface, interface_of
+from annotation.preparing import Prepared
 
 P = ParamSpec("P")
+_AT_WORK = Prepared(Rater.objects.at_work)
 LANGUAGES = [
     (code, translation.get_language_info(code)["name_local"].capitalize()) for code, _name in settings.LANGUAGES
 ]
@@ -77,9 +79,8 @@ def as_rater(
             # A script cannot follow a redirect to a form: it is told, and keeps the answer.
             wants_page = request.method == "GET" and not is_htmx(request)
             return redirect_to_login(request.get_full_path()) if wants_page else HttpResponse(status=401)
-        rater = Rater.objects.at_work(user, slug).first()
-        if rater is None or rater.role is None:
-            rater = _first_time(user, slug)
+        at_work = _AT_WORK.fetch(user=user.pk, slug=slug)
+        rater = at_work[0] if at_work and at_work[0].role is not None else _first_time(user, slug)
         return view(request, rater.project, rater, *args, **kwargs)
 
     return wrapped
