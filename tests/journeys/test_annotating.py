@@ -1,6 +1,7 @@
 """What a person does on the annotation screen, in a real browser."""
 
 import re
+import threading
 from typing import Literal
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 from annotation.assigning import Opening, open_tasks
 from annotation.models import Assignment, AssignmentState, Choice, Preference, Project, Tier
 from tests.builders import make_pair, make_project
-from tests.journeys.steps import DRAFT, HERE, all_sent, begin, shown, sign_in
+from tests.journeys.steps import DRAFT, HERE, all_sent, begin, make_asking, press, shown, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -25,8 +26,11 @@ def test_ten_pairs_are_answered_by_keyboard_with_a_reload_and_a_double_click(pag
     status = page.locator("#task-status")
     for number, key in enumerate(["1", "2", "3", "4", "5", "6", "7", "x", "c", "2"]):
         expect(status).to_contain_text(f"{number} of 10")
+        # Three are in hand; whoever is faster than the server's reply waits for the fourth.
+        expect(page.locator("#task > [data-task]")).to_be_visible()
         if number == 4:
             page.reload()
+            expect(page.locator("html")).to_have_attribute("data-ready", "")
             expect(status).to_contain_text("4 of 10")
         page.keyboard.press(key)
         if number == 6:
@@ -125,6 +129,27 @@ def test_keys_that_are_typed_into_the_reason_choose_nothing(page: Page, study: P
     chosen(page, "second1")
 
 
+def test_the_next_pair_is_shown_while_the_answer_is_still_on_its_way(page: Page, study: Project) -> None:
+    begin(page)
+    first = shown(page)
+    waits = threading.Event()
+    page.route(re.compile("/submit/$"), lambda _route: waits.set())  # never answered
+    press(page, "2 Enter")
+    assert shown(page) != first
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+    took = page.evaluate(
+        """() => {
+            document.querySelector('input[value="tie"]').click();
+            const before = performance.now();
+            document.querySelector("[data-answer-form]").requestSubmit();
+            document.querySelector("#task").getBoundingClientRect();
+            return performance.now() - before;
+        }"""
+    )
+    assert took < 50
+    assert Preference.objects.count() == 0
+
+
 def test_the_lease_is_shown_counting_down(page: Page, study: Project) -> None:
     begin(page)
     expect(page.locator("[data-lease]")).to_contain_text(re.compile(r"held for you\s+(20:00|19:5\d)"))
@@ -143,6 +168,33 @@ def test_without_javascript_an_answer_and_a_skip_are_plain_forms(
     expect(page.locator("#task-status")).to_contain_text("1 of 9")
     context.close()
     assert Preference.objects.get().strength == 3
+
+
+@pytest.mark.parametrize(("template", "responses"), [("pairwise_ratings", 2), ("best_worst", 3)])
+def test_without_javascript_every_row_is_there_and_what_is_missing_is_told(
+    transactional_db: None, chromium_browser: Browser, live_server: LiveServer, template: str, responses: int
+) -> None:
+    make_asking(template, responses=responses, reasons=["correct"], confidence=True)
+    context = chromium_browser.new_context(base_url=live_server.url, java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, "ben", HERE)
+    rows = page.locator("[data-row]")
+    for row in rows.all()[:-1]:
+        row.get_by_role("radio").first.check(force=True)
+    if template == "best_worst":
+        rows.nth(1).get_by_role("radio").last.check(force=True)
+    page.get_by_role("group", name="A is").get_by_label("correct").check(force=True)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_have_text("Say how sure you are, then submit.")
+    expect(page.get_by_role("group", name="A is").get_by_label("correct")).to_be_checked()
+    rows.last.get_by_role("radio").last.check(force=True)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#task-status")).to_contain_text("1 of 2")
+    page.get_by_role("link", name="Last answers").click()
+    page.get_by_role("link", name="Change").click()
+    page.get_by_role("button", name="Submit the change").click()
+    expect(page.locator("#task-status")).to_contain_text("1 of 2")
+    context.close()
 
 
 LONG = "# Title\n\n" + "A sentence that goes on for a while. " * 60 + "\n\n```python\n" + "x = 1 + " * 60 + "1\n```\n\n"
@@ -167,7 +219,7 @@ def test_nothing_overflows_a_phone_and_the_bar_stays_in_view(
     begin(page)
     expect(page.locator("html")).to_have_js_property("scrollWidth", 360)
     expect(page.get_by_role("button", name="Submit")).to_be_in_viewport(ratio=1)
-    for choice in page.locator(".choice").all():
+    for choice in page.locator(".answer .choice").all():
         expect(choice).to_be_in_viewport(ratio=1)
         box = choice.bounding_box()
         assert box is not None
