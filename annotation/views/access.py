@@ -34,13 +34,17 @@ def interface_for(request: HttpRequest) -> Interface:
     return interface_of(request.user) if isinstance(request.user, User) else Interface()
 
 
+def language_for(request: HttpRequest) -> str:
+    """Return the language of the annotator's pages for who asks: the one they chose, else the browser's."""
+    return interface_for(request).language or translation.get_language_from_request(request)
+
+
 def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Answer in the language a person chose, else in the browser's; pages of managers stay in English."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = interface_for(request).language or translation.get_language_from_request(request)
-        with translation.override(language):
+        with translation.override(language_for(request)):
             response = view(request, *args, **kwargs)
             # Django's own views answer with a template that is rendered later, outside of this language.
             return response.render() if isinstance(response, TemplateResponse) else response
@@ -49,12 +53,11 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
 
 
 def worded(request: HttpRequest) -> dict[str, Any]:
-    """Return what every annotator's page needs of its reader: language, direction, look."""
+    """Return what every annotator's page needs of its reader: language and look."""
     return {
         "interface": interface_for(request),
         "languages": LANGUAGES,
         "language": translation.get_language(),
-        "direction": "rtl" if translation.get_language_bidi() else "ltr",
     }
 
 
