@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from annotation.models import Choice, Origin, Preference, Project
+from annotation.models import Choice, Origin, Preference, Project, Ranking
 
 VOTE_COLUMNS = ("pair_id", "group", "rater_id", "rater", "origin", "choice", "strength", "seconds")
 CONSENSUS_COLUMNS = ("choice", "n_votes", "agreement", "prob_a", "strength")
@@ -48,6 +48,56 @@ def vote_frame(
     texts = ["pair_id", "group", "rater_id", "rater", "origin", "choice"]
     frame[texts] = frame[texts].astype(str).astype(object)
     frame[["strength", "seconds"]] = frame[["strength", "seconds"]].astype(float)
+    return frame
+
+
+def answer_frame(project: Project) -> pd.DataFrame:
+    """Return people's answers on pairs that stand, extra ones too: a row an answer. One query.
+
+    Columns: `rater` (name), `origin`, `group` (of the prompt), `choice`, `shown_order` ('' where not known).
+    """
+    answers = Preference.objects.current().of_people().filter(pair__project=project, criterion__isnull=True)
+    fields = answers.order_by("pair_id", "rater_id").values_list(
+        "rater__name", "rater__origin", "pair__prompt__group", "choice", "shown_order"
+    )
+    columns = ["rater", "origin", "group", "choice", "shown_order"]
+    return pd.DataFrame.from_records(list(fields.iterator()), columns=columns).astype(object)
+
+
+def repeat_frame(project: Project) -> pd.DataFrame:
+    """Return the answered hidden repeats: a row each, with the answer that it repeats as it stood then. One query.
+
+    Columns: `rater` (name), `origin`, `group` (of the prompt), `before`, `choice`, `shown_order`. Of a repeat whose
+    answer was changed the last one counts.
+    """
+    repeats = Preference.objects.of_people().filter(
+        pair__project=project, repeats__isnull=False, criterion__isnull=True, replaced_by__isnull=True
+    )
+    fields = repeats.order_by("pair_id", "rater_id").values_list(
+        "rater__name", "rater__origin", "pair__prompt__group", "repeats__choice", "choice", "shown_order"
+    )
+    columns = ["rater", "origin", "group", "before", "choice", "shown_order"]
+    return pd.DataFrame.from_records(list(fields.iterator()), columns=columns).astype(object)
+
+
+def work_frame(project: Project) -> pd.DataFrame:
+    """Return what people answered and how: a row an answer that counts, an order of several responses as one row.
+
+    Columns: `rater` (name), `origin`, `choice` ('' for an order), `revised` (whether it replaced an earlier one), and
+    as floats `seconds`, `reading_seconds`, `deciding_seconds`, `confidence` (1 to 3), NaN where not given. Two queries.
+    """
+    told = ("replaces_id", "seconds", "reading_seconds", "deciding_seconds", "confidence")
+    single = Preference.objects.counted().of_people().filter(pair__project=project, ranking__isnull=True)
+    orders = Ranking.objects.filter(slate__project=project, is_current=True, is_extra=False)
+    rows = list(single.order_by("id").values_list("rater__name", "rater__origin", "choice", *told))
+    rows += [
+        (name, origin, "", *rest)
+        for name, origin, *rest in orders.order_by("id").values_list("rater__name", "rater__origin", *told)
+    ]
+    frame = pd.DataFrame.from_records(rows, columns=["rater", "origin", "choice", *told])
+    frame["revised"] = frame.pop("replaces_id").notna()
+    numbers = list(told[1:])
+    frame[numbers] = frame[numbers].astype(float)
     return frame
 
 

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from annotation.answering import NOTE_LIMIT, Answer, is_settled, storable, storable_draft, stored_choice
 from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMember
+from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED, give_back, lease_end, locked
 from annotation.models import (
     Assignment,
@@ -81,6 +82,7 @@ class Waiting(StrEnum):
     ALL_DONE = "all_done"
     PAUSED = "paused"
     BREAK = "break"  # the person's own
+    TRAINING = "training"  # guidelines, practice or the gate come first
 
 
 class Next(NamedTuple):
@@ -174,6 +176,8 @@ def next_assignment(
     Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
     theirs that ran out may come again. One transaction, of four queries where one pair is taken; raises `NotAMember`.
     """
+    if stage_of(project, rater) is not Stage.WORK:
+        return Next(None, Waiting.TRAINING)
     serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent)
     found = _next_once(serving)
     if found.waiting is Waiting.NONE_FREE and expire_leases(now=now, project=project):

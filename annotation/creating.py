@@ -6,11 +6,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from annotation.configuring import configure, read_screen
+from annotation.criteria import OVERALL, CriterionRow
 from annotation.errors import AnnotationError
+from annotation.guiding import begin_guidelines, normalised
 from annotation.models import Criterion, Membership, Project, Role, User
+from annotation.training import read_training
 
-OVERALL = "overall"
-LONGEST_NAME = 120
+SET_ELSEWHERE = {"id", "slug", "title", "created_at", "guidelines_number", "questionnaire"}
 
 
 def create_project(
@@ -19,32 +22,35 @@ def create_project(
     title: str = "",
     manager: User | None = None,
     criteria: Mapping[str, str] | None = None,
+    screen: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Project:
-    """Make a project, its criterion "overall" and its manager's membership, in one transaction.
+    """Make a project, its criterion "overall", its manager's membership and version 1 of its guidelines, all or none.
 
-    `criteria` are further ones, by name, with what they mean; `settings` are fields of `Project`. Raises
-    `AnnotationError` in words for a slug that is taken or no slug, for a setting that does not exist, for a value out
-    of range and for a criterion without a name or of more than 120 characters.
+    `criteria` are further ones, by name, with what they mean; `screen` is what the annotation screen asks, in the form
+    of `annotation.configuring.read_screen`, before which `criteria` and `settings` (fields of `Project`, its template
+    among them) go. Raises `AnnotationError` in words for a slug that is taken or no slug, for a setting that does not
+    exist and for a value out of range, and then makes nothing.
     """
-    further = {name.strip(): meaning.strip() for name, meaning in (criteria or {}).items()}
-    if bad := [name for name in further if not name or len(name) > LONGEST_NAME or name == OVERALL]:
-        raise AnnotationError(f"{bad[0]!r} cannot be a criterion: it takes 1 to 120 characters, and not {OVERALL!r}.")
-    known = {field.name for field in Project._meta.concrete_fields} - {"id", "slug", "title", "created_at"}
+    asked = read_screen(screen or {})
+    rows = asked.criteria if criteria is None else [CriterionRow(*one) for one in criteria.items()]
+    beside = {"template": asked.template, "rationale_required": asked.rationale_required}
+    settings = {**{name: value for name, value in beside.items() if value is not None}, **settings}
+    known = {field.name for field in Project._meta.concrete_fields} - SET_ELSEWHERE
     unknown = sorted(set(settings) - known)
     if unknown:
         raise AnnotationError(f"A project has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
     project = Project(slug=slug, title=title or slug.replace("-", " ").replace("_", " ").capitalize(), **settings)
+    project.guidelines = normalised(project.guidelines)
+    project.training = read_training(project.training).value()
     _validate(project)
     with transaction.atomic():
         project.save(force_insert=True)
         Criterion.objects.create(project=project, name=OVERALL, description="Which response is better, all in all.")
-        Criterion.objects.bulk_create(
-            Criterion(project=project, name=name, description=meaning, position=position)
-            for position, (name, meaning) in enumerate(further.items(), start=1)
-        )
+        configure(project, settings=asked.settings, criteria=rows)
         if manager is not None:
             Membership.objects.create(project=project, user=manager, role=Role.MANAGER)
+        begin_guidelines(project, by=manager)
     return project
 
 

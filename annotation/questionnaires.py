@@ -4,6 +4,7 @@ A project stores only what differs from its template's defaults (`Project.questi
 mended reaches every project. Whatever is stored is checked on the way in (`annotation.configuring`).
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args, get_origin
@@ -111,15 +112,21 @@ class Questionnaire:
         """Return the key of every act, the project's own before the default."""
         return {**KEYS, **self.keys}
 
+    def values(self) -> dict[str, Any]:
+        """Return every setting as JSON, the defaults with the others."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "template"}
+        return {name: _as_json(value) for name, value in values.items()}
+
     def settings(self) -> dict[str, Any]:
         """Return what differs from the defaults, as JSON: what a project stores."""
-        usual = Questionnaire(template=self.template)
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "template"}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value != getattr(usual, name)
-        }
+        usual = Questionnaire(template=self.template).values()
+        return {name: value for name, value in self.values().items() if value != usual[name]}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def needs_criteria(asked: Questionnaire) -> bool:
@@ -129,6 +136,8 @@ def needs_criteria(asked: Questionnaire) -> bool:
 
 SETTINGS = tuple(one.name for one in fields(Questionnaire) if one.name != "template")
 FORMATS = ("markdown", "plain", "code")
+# How people write true and false.
+SAID = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _KINDS: dict[str, Any] = {one.name: one.type for one in fields(Questionnaire)}
 
 
@@ -147,6 +156,25 @@ def read_questionnaire(template: str, settings: Mapping[str, Any]) -> Questionna
     questionnaire = replace(Questionnaire(template=template), **values)
     _check(questionnaire)
     return questionnaire
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """Return a setting's value from how a command writes it; `read_questionnaire` checks the value.
+
+    true or false, a number, a text as it is; a list as JSON, or its texts with a ';' between; an object as JSON.
+    Raises `QuestionnaireInvalid` naming the setting.
+    """
+    kind = _KINDS.get(name)
+    if kind is None or name == "template":
+        raise QuestionnaireInvalid(name, f"is not a setting. The settings are: {', '.join(SETTINGS)}.")
+    if kind is str:
+        return text
+    if get_origin(kind) is tuple and not text.lstrip().startswith("["):
+        return [part for one in text.split(";") if (part := one.strip())]
+    try:
+        return json.loads(SAID.get(text.lower(), text))
+    except ValueError:
+        raise QuestionnaireInvalid(name, f"is {text!r}; it takes {_kind_in_words(kind)}.") from None
 
 
 def _of_kind(name: str, value: Any) -> Any:

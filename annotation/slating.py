@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable
 from itertools import combinations
 from uuid import UUID
 
-from annotation.models import Pair, Project, Slate, SlateEntry
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from annotation.models import Pair, Project, Slate, SlateEntry, Task
 from annotation.models.pairs import content_hash
 
 MOST_RESPONSES = 8
@@ -35,6 +37,16 @@ def slates_of(project: Project, pair_ids: Collection[UUID]) -> dict[UUID, UUID]:
             slate_of.update({frozenset(two): slate for two in combinations(group, 2)})
         made[pair.pk] = slate_of[both]
     return made
+
+
+def asked_in(tasks: "QuerySet[Task]", *, pair: str = "") -> Q:
+    """Return the condition that one of these tasks asks about an outer query's pair: its own, or of a slate it is in.
+
+    `pair` is the way from the outer row to its pair, as in "pair__"; empty where the row is a pair.
+    """
+    responses = [OuterRef(f"{pair}response_{side}") for side in "ab"]
+    slated = tasks.filter(slate__entries__response=responses[0]).filter(slate__entries__response=responses[1])
+    return Q(Exists(tasks.filter(pair=OuterRef(f"{pair}pk")))) | Q(Exists(slated))
 
 
 def _existing(prompts: Iterable[UUID]) -> dict[frozenset[UUID], UUID]:

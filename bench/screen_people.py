@@ -54,52 +54,62 @@ class UnexpectedReply(Exception):
 # --- The screen's protocol ------------------------------------------------------------------------------------------
 
 
+class Form(NamedTuple):
+    """A pair in hand: the lease, where its answer goes, and the fields that its form has."""
+
+    assignment: str
+    action: str
+    fields: set[str]
+
+
 class Annotator:
     """One person at the screen of one project. Everything the bench knows of the screen's protocol is in this class."""
 
     FORM = re.compile(r'<form[^>]*\baction="(?P<action>[^"]*/(?P<assignment>[0-9a-f-]{36})/submit/)".*?</form>', re.S)
     TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
     NAME = re.compile(r'<(?:input|textarea|select|button)\b[^>]*\bname="(\w+)"')
-    ANSWER: Mapping[str, str] = {"answer": "first2", "rationale": "", "seconds": "12.5"}
+    ANSWER: Mapping[str, str] = {"answer": "first2", "rationale": "", "reading_seconds": "9", "deciding_seconds": "3.5"}
 
     def __init__(self, transport: Transport, slug: str) -> None:
         self.transport = transport
         self.slug = slug
-        self.assignment = ""
-        self.action = ""
         self.token = ""
-        self.fields: set[str] = set()
+        self.hand: list[Form] = []
+        self.answered: set[str] = set()
 
     def sign_in(self, cookie: str, session: str) -> None:
         """Come as somebody who has signed in before: hashing a password would be most of a short run."""
         self.transport.cookies[cookie] = session
 
     def open(self) -> Reply:
-        """Open the screen, which leases a pair."""
+        """Open the screen, which leases a pair and those ahead of it."""
         reply = self.transport.get(f"/annotate/{self.slug}/")
         self._read(reply)
         return reply
 
     def submit(self) -> Reply:
-        """Answer the pair on the screen; the reply carries the next one. This is a cycle."""
-        answered = {name: value for name, value in self.ANSWER.items() if name in self.fields}
-        fields = {"csrfmiddlewaretoken": self.token, **answered}
-        reply = self.transport.post(self.action, fields, {"HX-Request": "true"})
-        before = self.assignment
+        """Answer the first pair in hand; the reply brings the one that takes its place. This is a cycle."""
+        form, *ahead = self.hand
+        answered = {name: value for name, value in self.ANSWER.items() if name in form.fields}
+        held = ",".join(one.assignment for one in ahead)
+        fields = {"csrfmiddlewaretoken": self.token, "held": held, **answered}
+        reply = self.transport.post(form.action, fields, {"HX-Request": "true"})
+        self.answered.add(form.assignment)
+        self.hand = ahead
         self._read(reply)
-        if self.assignment == before:
-            raise UnexpectedReply("the same pair came again")
         return reply
 
     def _read(self, reply: Reply) -> None:
         if reply.status != http.client.OK:
             raise UnexpectedReply(f"HTTP {reply.status}: {reply.text[:300]}")
-        form = self.FORM.search(reply.text)
-        token = self.TOKEN.search(form[0]) if form else None
-        if form is None or token is None:
+        for form in self.FORM.finditer(reply.text):
+            if form["assignment"] in self.answered | {one.assignment for one in self.hand}:
+                raise UnexpectedReply("a pair came again")
+            if token := self.TOKEN.search(form[0]):
+                self.token = token[1]
+            self.hand.append(Form(form["assignment"], unescape(form["action"]), set(self.NAME.findall(form[0]))))
+        if not self.hand:
             raise UnexpectedReply(f"no pair to answer: {' '.join(reply.text.split())[:300]}")
-        self.action, self.assignment, self.token = unescape(form["action"]), form["assignment"], token[1]
-        self.fields = set(self.NAME.findall(form[0]))
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

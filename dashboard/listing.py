@@ -7,6 +7,7 @@ from typing import NamedTuple
 from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.models import Choice, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.slating import asked_in
 from judges.models import Verdict, VerdictState
 from routing.models import LabelSource, RouteSource
 from routing.plans.closing import asked_routes
@@ -34,7 +35,7 @@ def _judged(pairs: QuerySet[Pair]) -> QuerySet[Pair]:
 
 
 def _waiting_for_people(pairs: QuerySet[Pair]) -> QuerySet[Pair]:
-    return pairs.filter(Exists(Task.objects.filter(pair=OuterRef("pk"), state=TaskState.OPEN)))
+    return pairs.filter(asked_in(Task.objects.filter(state=TaskState.OPEN)))
 
 
 def _failed(pairs: QuerySet[Pair]) -> QuerySet[Pair]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.db.models import Case, Count, F, Q, Sum, When
 from django.db.models.functions import Coalesce
 
-from annotation.models import Membership, Origin, Preference, Role, Task, TaskState, Tier
+from annotation.models import Assignment, Membership, Role, Task, TaskState, Tier
 from dashboard.following import Following, follow
 from judges.models import JudgeRun
 from routing.auditing.accepting import acceptance_of
@@ -175,17 +175,15 @@ def _work(plan: Plan) -> Work:
 def _money(plan: Plan) -> tuple[Decimal, Decimal]:
     """Return what the answers on a plan's pairs cost, and what those still to come may cost at most.
 
-    Simulated answers cost nothing, as on the other pages.
+    Simulated answers cost nothing, as on the other pages; answers too late and hidden repeats do.
     """
     prices = dict(plan.routes.filter(source__in=ASKED).values_list("pair_id", "cost_usd"))
     votes = votes_of(plan).most
     tasks = Task.objects.filter(pair__routes__plan=plan, pair__routes__source__in=ASKED)
-    made_up = Preference.objects.filter(pair__routes__plan=plan, rater__origin=Origin.SIMULATED, criterion__isnull=True)
-    unpaid = dict(made_up.values_list("pair_id").annotate(Count("id")))
-    spent = promised = Decimal(0)
-    for pair, answered, may_be in tasks.annotate(may_be=MOST).values_list("pair_id", "answered", "may_be"):
-        spent += prices[pair] * max(0, answered - unpaid.get(pair, 0)) / votes
-        promised += prices[pair] * (may_be - answered) / votes
+    paid = Assignment.objects.paid().filter(task__in=tasks).values_list("task__pair_id").annotate(Count("id"))
+    spent = sum((prices[pair] * answers / votes for pair, answers in paid.order_by()), Decimal(0))
+    open_ = tasks.annotate(may_be=MOST).values_list("pair_id", "answered", "may_be")
+    promised = sum((prices[pair] * (may_be - answered) / votes for pair, answered, may_be in open_), Decimal(0))
     return spent, promised
 
 

@@ -9,7 +9,8 @@ from django.db.models.functions import Coalesce, TruncDate
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.models import Assignment, Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.slating import asked_in
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
 from routing.auditing.estimating import judge_accuracy
 from routing.labels.resolving import resolving_judge
@@ -107,11 +108,12 @@ def flow_of(project: Project) -> Flow:
     imported = Pair.objects.filter(project=project).count()
     judged = Preference.objects.counted().filter(rater__project=project, rater__kind=RaterKind.JUDGE)
     routed = asked_routes().filter(plan__project=project)
+    finished = asked_in(Task.objects.filter(state=TaskState.DONE), pair="pair__")
     asked = {
         source: (pairs, done)
         for source, pairs, done in routed.values_list("source").annotate(
             pairs=Count("pair", distinct=True),
-            done=Count("pair", distinct=True, filter=Q(pair__tasks__state=TaskState.DONE)),
+            done=Count("pair", distinct=True, filter=finished),
         )
     }
     labels = Label.objects.filter(pair__project=project)
@@ -158,11 +160,11 @@ def has_unresolved(project: Project) -> bool:
 
 
 def money_of(project: Project) -> Money:
-    """Return what was spent; three queries. Only answers given here by people are paid, as in the spending report."""
-    answers = Preference.objects.current().filter(
-        rater__project=project, rater__kind=RaterKind.PERSON, rater__origin=Origin.LIVE, criterion__isnull=True
-    )
-    paid = answers.count()
+    """Return what was spent; three queries. Only answers given here by people are paid, as in the spending report.
+
+    An order of several responses is one answer; a hidden repeat is one too.
+    """
+    paid = Assignment.objects.paid().filter(task__project=project).count()
     verdicts = Verdict.objects.filter(version__judge__project=project)
     models = verdicts.aggregate(
         usd=Sum("cost_usd"), unpriced=Count("id", filter=Q(state=VerdictState.DONE, cost_usd__isnull=True))
@@ -245,12 +247,8 @@ def measured_agreement(project: Project) -> dict[str, Any]:
 def answers_by_day(project: Project) -> list[dict[str, Any]]:
     """Return `[{day, origin, answers}]` of people's answers given here in the last 30 days; one query."""
     since = timezone.now() - timedelta(days=DAYS_SHOWN)
-    answers = (
-        Preference.objects.current()
-        .filter(rater__project=project, rater__kind=RaterKind.PERSON, criterion__isnull=True, created_at__gte=since)
-        .exclude(rater__origin=Origin.RECORDED)
-    )
-    by_day = answers.annotate(day=TruncDate("created_at")).values("day", "rater__origin").annotate(n=Count("id"))
+    answers = Assignment.objects.answered().filter(task__project=project, finished_at__gte=since)
+    by_day = answers.annotate(day=TruncDate("finished_at")).values("day", "rater__origin").annotate(n=Count("id"))
     names = dict(Origin.choices)
     return [
         {"day": row["day"].isoformat(), "origin": names[row["rater__origin"]], "answers": row["n"]}

@@ -9,6 +9,7 @@ from dashboard.views import (
     charts,
     drifting,
     exporting,
+    guidelines,
     health,
     imports,
     judging,
@@ -23,6 +24,7 @@ from dashboard.views import (
     servers,
     signals,
     studying,
+    training,
 )
 
 urlpatterns = [
@@ -36,6 +38,8 @@ urlpatterns = [
     path("projects/<slug:slug>/resolve/", projects.resolve, name="resolve"),
     path("projects/<slug:slug>/imports/", imports.imports, name="imports"),
     path("projects/<slug:slug>/imports/<uuid:import_id>/", imports.import_page, name="import"),
+    path("projects/<slug:slug>/guidelines/", guidelines.guidelines, name="guidelines"),
+    path("projects/<slug:slug>/training/", training.training, name="training"),
     path("projects/<slug:slug>/judges/", judging.judges, name="judges"),
     path("projects/<slug:slug>/judges/new/", adding_judges.new_judge, name="new_judge"),
     path("projects/<slug:slug>/judges/servers/", servers.servers, name="servers"),
@@ -88,6 +92,7 @@ urlpatterns = [
     path("projects/<slug:slug>/pairs/", pairs.pairs, name="pairs"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/", pairs.pair, name="pair"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/<path:path>", exporting.export_file, name="export_file"),

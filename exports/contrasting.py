@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from annotation.agreeing import sides_of_ratings
-from annotation.creating import OVERALL
-from annotation.models import Choice, Preference, Project, RaterKind, Rating
+from annotation.criteria import OVERALL
+from annotation.models import Basis, Choice, Preference, Project, RaterKind, Rating
 from judges.models import Verdict
 
 CONTRAST_COLUMNS = ("group", "rating_side", "ranking")
@@ -29,13 +29,13 @@ def contrast_people(project: Project) -> pd.DataFrame:
 
     Columns: `criterion` ("overall" for the choice on the whole pair), `group` (of the prompt), `rating_side` (a, b, or
     tie where the ratings are equal) and `ranking` (the choice). Ratings given with the pair go before ratings given to
-    the responses alone. Two queries.
+    the responses alone. What follows from ratings or orders is no choice of its own and is left out. Two queries.
     """
     scores = _ratings_of_people(project)
     choices = (
         Preference.objects.current()
         .of_people()
-        .filter(pair__project=project, is_extra=False)
+        .filter(pair__project=project, is_extra=False, basis=Basis.CHOICE)
         .order_by("pair_id", "rater_id", "criterion__name")
         .values_list(
             "rater_id",

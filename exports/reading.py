@@ -26,7 +26,7 @@ KINDS_WITH_REASONS = (JudgeKind.OPENAI, JudgeKind.LOCAL, JudgeKind.RECORDED)
 
 
 class Vote(NamedTuple):
-    """A person's counted answer, under a pseudonym."""
+    """A person's counted answer, under a pseudonym; `reasons` are (side, reason), the side a or b."""
 
     person: str
     origin: str
@@ -34,6 +34,11 @@ class Vote(NamedTuple):
     rationale: str
     timing: str
     shown_order: str
+    basis: str
+    seconds: float | None
+    confidence: int | None
+    reasons: tuple[tuple[str, str], ...]
+    content_flags: tuple[str, ...]
 
 
 class Judgement(NamedTuple):
@@ -204,12 +209,36 @@ def _votes(project: Project, key: bytes) -> dict[UUID, list[Vote]]:
         .of_people()
         .filter(pair__project=project)
         .values_list(
-            "pair_id", "rater__name", "rater__origin", "choice", "rationale", "rationale_timing", "shown_order"
+            "pair_id",
+            "rater__name",
+            "rater__origin",
+            "choice",
+            "rationale",
+            "rationale_timing",
+            "shown_order",
+            "basis",
+            "seconds",
+            "confidence",
+            "reasons",
+            "content_flags",
         )
     )
     votes: dict[UUID, list[Vote]] = defaultdict(list)
-    for pair_id, name, *rest in rows.iterator():
-        votes[pair_id].append(Vote(pseudonym(key, name), *rest))
+    for pair_id, name, origin, choice, why, timing, shown, basis, seconds, sure, reasons, flags in rows.iterator():
+        vote = Vote(
+            person=pseudonym(key, name),
+            origin=origin,
+            choice=choice,
+            rationale=why,
+            timing=timing,
+            shown_order=shown,
+            basis=basis,
+            seconds=seconds,
+            confidence=sure,
+            reasons=tuple((one["side"], one["reason"]) for one in reasons),
+            content_flags=tuple(flags),
+        )
+        votes[pair_id].append(vote)
     return votes
 
 

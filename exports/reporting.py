@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from django.db.models import Count, Q, Sum
 
-from annotation.aggregating import vote_frame
+from annotation.aggregating import answer_frame, repeat_frame, vote_frame, work_frame
 from annotation.agreeing import (
     LEAST_LABELS,
     SIDE_OF,
@@ -26,8 +26,10 @@ from annotation.agreeing import (
     too_few,
 )
 from annotation.leaking import leak_report
-from annotation.models import Origin, Pair, Preference, Project
+from annotation.models import Assignment, AssignmentState, Origin, Pair, Preference, Project
 from annotation.models.pairs import content_hash
+from annotation.suggesting import moved_by_suggestions
+from annotation.wavering import steadiness
 from exports.contrasting import contrast_judges, contrast_people
 from exports.reading import plan_names
 from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
@@ -36,6 +38,7 @@ from routing.auditing.estimating import judge_accuracy
 from routing.labels.resolving import WITHHOLDING
 from routing.models import Label, Plan, PlanState
 
+NOBODY_ELSE = too_few(0, LEAST_LABELS, "answers of others on the same pairs")
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6
 
@@ -119,31 +122,65 @@ def judges_report(project: Project, *, audits: Mapping[Any, Audit] | None = None
 def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
     """Return each person's answers, time and agreement with the others who answered the same pairs.
 
-    `name_of` turns a rater's name into what the report calls them; an export passes pseudonyms.
+    An order of several responses is one answer; agreement counts the pairs it decides. `name_of` turns a rater's name
+    into what the report calls them; an export passes pseudonyms.
     """
     votes = vote_frame(project)
+    agreed = {
+        str(name): _agreement_with_others(mine, project.seed)
+        for name, mine in _with_others(votes).groupby("rater", sort=True)
+    }
     people = [
         {
             "person": name_of(str(name)),
             "origin": mine["origin"].iloc[0],
             "answers": len(mine),
             "unsure": int((mine["choice"] == "unsure").sum()),
+            "revised": int(mine["revised"].sum()),
             "with_seconds": int(mine["seconds"].notna().sum()),
             "median_seconds": mine["seconds"].median(),
+            "median_reading_seconds": mine["reading_seconds"].median(),
+            "median_deciding_seconds": mine["deciding_seconds"].median(),
             "total_seconds": mine["seconds"].sum(min_count=1),
-            "agreement_with_others": _agreement_with_others(mine, project.seed).as_dict(),
+            "with_confidence": int(mine["confidence"].notna().sum()),
+            "mean_confidence": mine["confidence"].mean(),
+            "agreement_with_others": agreed.get(str(name), NOBODY_ELSE).as_dict(),
         }
-        for name, mine in _with_others(votes).groupby("rater", sort=True)
+        for name, mine in work_frame(project).groupby("rater", sort=True)
     ]
     return _report({"votes": len(votes), "people": sorted(people, key=lambda person: person["person"])})
+
+
+def steadiness_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return how steady people are: with themselves in hidden repeats, and towards the side of the screen.
+
+    Over all and for each person, with what judges' answers that were shown moved. `name_of` as in `people_report`.
+    """
+    answers, repeats = answer_frame(project), repeat_frame(project)
+    people = [
+        {
+            "person": name_of(str(name)),
+            "origin": mine["origin"].iloc[0],
+            **steadiness(repeats[repeats["rater"] == name], mine, seed=project.seed).as_dict(),
+        }
+        for name, mine in answers.groupby("rater", sort=True)
+    ]
+    return _report(
+        {
+            "everybody": steadiness(repeats, answers, seed=project.seed).as_dict(),
+            "people": sorted(people, key=lambda person: person["person"]),
+            "suggestions": moved_by_suggestions(project)._asdict(),
+        }
+    )
 
 
 def spending_report(project: Project) -> dict[str, Any]:
     """Return what judges and people cost, in US dollars. Calls whose cost is not known are counted, not guessed.
 
     Calls that brought no answer and may have been charged (`Verdict.meta.lost_usd`) cost what a run booked for them.
-    Only answers given here by people are paid, extra ones too: recorded ones were paid elsewhere, if at all, and
-    simulated ones are nobody's work.
+    Only answers given here by people are paid, once each: extra ones and hidden repeats too (`extra`, `repeats`), and
+    an order of several responses as one. Recorded ones were paid elsewhere, if at all, and simulated ones are nobody's
+    work.
     """
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     answered = Q(verdicts__state=VerdictState.DONE)
@@ -158,6 +195,7 @@ def spending_report(project: Project) -> dict[str, Any]:
     # SQLite adds decimals in binary; six digits are what a verdict holds.
     spent = {version.pk: round((version.spent or Decimal(0)) + lost[version.pk], 6) for version in costs}
     answers = _answers_by_origin(project)
+    paid = Assignment.objects.paid().filter(task__project=project)
     return _report(
         {
             "models": {
@@ -181,6 +219,8 @@ def spending_report(project: Project) -> dict[str, Any]:
                 "budget_usd": project.people_budget_usd,
                 "pay_per_answer_usd": project.pay_per_answer_usd,
                 "answers": answers,
+                "extra": paid.filter(state=AssignmentState.EXTRA).count(),
+                "repeats": paid.filter(repeats__isnull=False).count(),
             },
         }
     )
@@ -217,6 +257,7 @@ REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "people": people_report,
     "routing": routing_report,
     "spending": spending_report,
+    "steadiness": steadiness_report,
 }
 
 
@@ -254,8 +295,12 @@ def _lost_by_version(project: Project) -> dict[UUID, Decimal]:
 
 
 def _answers_by_origin(project: Project) -> dict[str, int]:
-    answers = Preference.objects.current().of_people().filter(pair__project=project, criterion__isnull=True)
-    return dict(answers.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin"))
+    """Return how many answers people gave here, and how many preferences of others there are."""
+    brought = Preference.objects.current().of_people().filter(pair__project=project, criterion__isnull=True)
+    brought = brought.exclude(rater__origin=Origin.LIVE)
+    answers = dict(brought.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin"))
+    here = Assignment.objects.paid().filter(task__project=project).count()
+    return dict(sorted({**answers, **({str(Origin.LIVE.value): here} if here else {})}.items()))
 
 
 def _by_version(project: Project, cards: Cards | None) -> list[tuple[JudgeVersion, JudgeCard]]:

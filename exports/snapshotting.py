@@ -31,7 +31,14 @@ from exports.profiles import PROFILES, LeftOut, Profile, Row
 from exports.profiles.dpo import opposing_rationales
 from exports.pseudonymising import pseudonym, pseudonym_key
 from exports.reading import Record, consistent_read, read_records
-from exports.reporting import agreement_report, consistency_report, judges_report, people_report, routing_report
+from exports.reporting import (
+    agreement_report,
+    consistency_report,
+    judges_report,
+    people_report,
+    routing_report,
+    steadiness_report,
+)
 from exports.settings import SnapshotSettings
 from exports.splitting import SplitKeys, split_pairs
 from exports.writing import WrittenFile, describe_file, hash_files, write_json, write_split
@@ -248,6 +255,7 @@ def _collect(project: Project, profiles: Sequence[Profile], settings: SnapshotSe
         "consistency": consistency_report(project),
         "judges": judges_report(project, audits=audits)["judges"],
         "people": people_report(project, name_of=lambda name: pseudonym(key, name)),
+        "steadiness": steadiness_report(project, name_of=lambda name: pseudonym(key, name)),
         "routing": routing_report(project),
     }
     # The first profile's counts stand on top as well: most exports have one.

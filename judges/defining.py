@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.models import Project, Rater, RaterKind
 from annotation.models.pairs import content_hash
 from judges.combining import combined_content

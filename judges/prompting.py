@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.models import Project
 from annotation.models.pairs import content_hash
 from judges.models import JudgeVersion, Order

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from judges.averaging import CHOICE_PROB_A, OUTCOMES, prob_a_of, score_of
 from judges.clients import Reply
 from judges.models import JudgeVersion, Order

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Max
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.importing import ImportedRow
 from annotation.models import Choice, Criterion, Origin, Pair, Preference, Project, Rater, RaterKind, Rating
 from annotation.models.pairs import content_hash

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.models import Criterion, Pair, Preference, Rating, RationaleTiming
 from judges.averaging import ROUNDING, VerdictValues, choice_of, compare_scores, settle
 from judges.models import JudgeVersion, Order, Verdict, VerdictState

@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 from annotation.models import (
+    Assignment,
     Choice,
     Membership,
     Origin,
@@ -18,6 +19,7 @@ from annotation.models import (
     RaterKind,
     Response,
     Role,
+    Task,
     User,
 )
 from annotation.models.pairs import content_hash
@@ -101,6 +103,38 @@ def make_person(project: Project, username: str = "ben", **overrides: Any) -> Ra
         project=project, user=user, defaults={"kind": RaterKind.PERSON, "name": username, **overrides}
     )
     return rater
+
+
+def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, **overrides: Any) -> Assignment:
+    """Return an answer given here: its preference, with the finished assignment and the task it came by.
+
+    With `repeats` (an assignment) it is the hidden repeat of that one; with `is_extra` it came too late.
+    """
+    if isinstance(rater, str):
+        rater = make_person(pair.project, rater)
+    repeats: Assignment | None = overrides.pop("repeats", None)
+    shown_order = overrides.pop("shown_order", "ab")
+    standing = {} if repeats is None else {"repeats": repeats.preference, "is_current": False}
+    preference = make_preference(pair, rater, choice, shown_order=shown_order, **standing, **overrides)
+    asked = {"project": pair.project, "votes_wanted": 1, "state": "done"}
+    task, _ = Task.objects.get_or_create(pair=pair, tier="crowd", defaults=asked)
+    counts = repeats is None and not preference.is_extra
+    if counts:
+        task.taken = task.answered = task.next_slot = task.taken + 1
+        task.votes_wanted = max(task.votes_wanted, task.taken)
+        task.save()
+    return Assignment.objects.create(
+        task=task,
+        rater=rater,
+        state="extra" if preference.is_extra else "submitted",
+        slot=task.next_slot if counts else None,
+        shown_order=shown_order,
+        repeats=repeats,
+        preference=preference,
+        leased_at=preference.created_at,
+        lease_until=preference.created_at,
+        finished_at=preference.created_at,
+    )
 
 
 def make_preference(pair: Pair, rater: Rater | str, choice: str = Choice.A, **overrides: Any) -> Preference:

@@ -1,7 +1,7 @@
 """Pairs opened to people, and the leases on them."""
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from annotation.ids import new_id
 from annotation.models.pairs import Pair, Slate
 from annotation.models.projects import Project
-from annotation.models.raters import Preference, Ranking, Rater
+from annotation.models.raters import Origin, Preference, Ranking, Rater
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -120,6 +120,22 @@ class Task(models.Model):
         return f"task {self.id}"
 
 
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    """Reads of assignments."""
+
+    def answered(self) -> Self:
+        """Return those that were answered: in time or too late, hidden repeats too. A ranking is one answer."""
+        return self.filter(state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA])
+
+    def paid(self) -> Self:
+        """Return the answers that people are paid for: all that were given here and are nobody's simulation."""
+        return self.answered().filter(rater__origin=Origin.LIVE)
+
+    def beside(self) -> Self:
+        """Return those that never held a slot, which their tasks do not count: answers too late, and hidden repeats."""
+        return self.filter(models.Q(state=AssignmentState.EXTRA) | models.Q(repeats__isnull=False))
+
+
 class Assignment(models.Model):
     """The lease of one slot of a task to one person until a time; becomes their answer.
 
@@ -150,6 +166,8 @@ class Assignment(models.Model):
         Preference, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment"
     )
     ranking = models.OneToOneField(Ranking, on_delete=models.PROTECT, null=True, blank=True, related_name="assignment")
+
+    objects = AssignmentQuerySet.as_manager()
 
     task_id: uuid.UUID
     rater_id: uuid.UUID

@@ -45,6 +45,7 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with translation.override(language_for(request)):
+            request.reader = _reader(request)  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             # Django's own views answer with a template that is rendered later, outside of this language.
             return response.render() if isinstance(response, TemplateResponse) else response
@@ -52,8 +53,12 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     return wrapped
 
 
-def worded(request: HttpRequest) -> dict[str, Any]:
-    """Return what every annotator's page needs of its reader: language and look."""
+def reader(request: HttpRequest) -> dict[str, Any]:
+    """Tell templates of annotators' pages who reads them: language and look. Others get nothing."""
+    return getattr(request, "reader", {})
+
+
+def _reader(request: HttpRequest) -> dict[str, Any]:
     return {
         "interface": interface_for(request),
         "languages": LANGUAGES,

@@ -19,6 +19,8 @@ from annotation.assigning import Next, Progress
 from annotation.configuring import questionnaire_of
 from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
+from annotation.guiding import notice_for
+from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Project, Rater, SkipReason, User
 from annotation.personalising import personal
@@ -26,7 +28,8 @@ from annotation.questionnaires import Questionnaire
 from annotation.remembering import recent_answers
 from annotation.showing import Screen, asked_of, screen_of, screens_of
 from annotation.submitting import is_changeable
-from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx, worded
+from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
+from annotation.views.training import go_on
 from annotation.wording import WORDS
 
 # A browser says which pairs it has in hand; more than this many are not read.
@@ -43,13 +46,15 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     projects = Project.objects.filter(memberships__user=user)
     rows = [(project, assigning.progress_of(project, assigning.rater_for(project, user))) for project in projects]
-    return render(request, "annotation/index.html", {"rows": rows, **worded(request)})
+    return render(request, "annotation/index.html", {"rows": rows})
 
 
 @require_GET
 @as_rater
 def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
-    """Show the pair this person holds, or lease the next one, with those ahead."""
+    """Show the pair this person holds, or lease the next one, with those ahead; before the first, what to learn."""
+    if stage_of(project, rater) is not Stage.WORK:
+        return go_on(project, rater)
     return _Desk(request, project, rater).page()
 
 
@@ -141,7 +146,7 @@ def show_assignment(request: HttpRequest, project: Project, rater: Rater, assign
 def recent(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """List a person's last answers."""
     template = "annotation/_recent.html" if is_htmx(request) else "annotation/recent.html"
-    return render(request, template, {"project": project, "recent": recent_answers(rater), **worded(request)})
+    return render(request, template, {"project": project, "recent": recent_answers(rater)})
 
 
 @require_POST
@@ -253,7 +258,7 @@ class _Desk:
             "words": {name: str(word) for name, word in WORDS.items()},
             "skip_reasons": SkipReason.choices,
             "confidences": CONFIDENCES,
-            **worded(self.request),
+            "notice": notice_for(self.project, self.rater),
         }
         response = render(self.request, template, {**shared, **context}, status=status)
         if self.questionnaire.images:

@@ -4,6 +4,7 @@ The prompt is never left implicit and never a string beside message lists: train
 """
 
 import json
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from annotation.models import Choice, Origin
@@ -43,6 +44,12 @@ COLUMNS = (
     Column("rationale_order", TEXT, "`chosen_first` or `rejected_first`: what its writer saw; empty where not known"),
     Column("annotator_ids", TEXTS, "pseudonyms of the people who answered"),
     Column("annotator_origins", TEXTS, "`live`, `recorded` or `simulated`, in the order of `annotator_ids`"),
+    Column("basis", TEXTS, "how each was asked: `choice`, `ratings`, `ranking` or `best_worst`, in the same order"),
+    Column("seconds", NUMBER, "median active seconds of those who were timed; an order's time is shared by its pairs"),
+    Column("confidence", NUMBER, "mean of those who said how sure they were, 1 unsure to 3 sure"),
+    Column("reasons_chosen", TEXTS, "reasons from the project's list that people marked for `chosen`, each once"),
+    Column("reasons_rejected", TEXTS, "the same for `rejected`"),
+    Column("content_flags", TEXTS, "what people marked the content with, each once"),
     Column("judge", TEXT, "the judge whose label this is; empty where people's"),
     Column("judge_protocol", TEXT, "how that judge was asked"),
     Column("judge_version", INTEGER, "its version number"),
@@ -177,10 +184,26 @@ def _row(record: Record, label: Label, choice: Choice, row_id: str) -> Row:
         "rationale_order": rationale.order,
         "annotator_ids": [vote.person for vote in record.votes],
         "annotator_origins": [vote.origin for vote in record.votes],
+        **_told(record, choice),
         **_provenance(record.plan, label.provenance),
         "model_chosen": chosen.model,
         "model_rejected": rejected.model,
         "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False),
+    }
+
+
+def _told(record: Record, choice: Choice) -> Row:
+    """Return what the people who answered said beside their choices."""
+    timed = [vote.seconds for vote in record.votes if vote.seconds is not None]
+    sure = [vote.confidence for vote in record.votes if vote.confidence is not None]
+    marked = [one for vote in record.votes for one in vote.reasons]
+    return {
+        "basis": [vote.basis for vote in record.votes],
+        "seconds": median(timed) if timed else None,
+        "confidence": fmean(sure) if sure else None,
+        "reasons_chosen": sorted({reason for side, reason in marked if side == choice}),
+        "reasons_rejected": sorted({reason for side, reason in marked if side != choice}),
+        "content_flags": sorted({flag for vote in record.votes for flag in vote.content_flags}),
     }
 
 

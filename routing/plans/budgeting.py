@@ -12,8 +12,10 @@ import pandas as pd
 from django.db.models import Case, Count, F, Q, When
 from django.db.models.functions import Coalesce
 
-from annotation.models import Assignment, AssignmentState, Origin, Preference, Project, Task
+from annotation.models import Assignment, Origin, Pair, Preference, Project, Task
 from annotation.models.tasks import TaskState
+from annotation.opening import SLATES
+from annotation.slating import asked_in
 from routing.errors import RoutingError
 from routing.models import BudgetKind, Plan, PlanState, RouteSource
 from routing.plans.arranging import Ranking
@@ -180,13 +182,18 @@ def audit_rule(audit_share: float, pairs: int, replaces: Plan | None) -> Callabl
 def pairs_with_people(project: Project, replaces: Plan | None) -> set[str]:
     """Return the pairs that people have, or have had: with a task, or answered here often enough. Two queries.
 
+    A task of a slate asks about every pair in it.
+
     A closed task that nobody answered is no work; nor is, for a plan that `replaces` another, an open task of the
     router's that nobody holds or has answered.
     """
     free = Q(state=TaskState.CLOSED, answered=0)
     if replaces is not None:
         free |= Q(pk__in=closable_tasks(project).values("pk"))
-    with_task = Task.objects.filter(project=project).exclude(free).values_list("pair_id", flat=True)
+    tasks = Task.objects.filter(project=project).exclude(free)
+    with_task = set(tasks.values_list("pair_id", flat=True))
+    if project.template in SLATES:
+        with_task |= set(Pair.objects.filter(asked_in(tasks), project=project).values_list("pk", flat=True))
     answered = (
         Preference.objects.counted()
         .of_people()
@@ -200,9 +207,10 @@ def pairs_with_people(project: Project, replaces: Plan | None) -> set[str]:
 
 
 def promised_usd(project: Project, replaces: Plan | None) -> Decimal:
-    """Return what the project's tasks may cost: every vote an open one may take, those taken by one that ended, extras.
+    """Return what the project's tasks may cost: every vote an open one may take, those taken by one that ended.
 
-    At the project's pay an answer, or at the price of the plan that opened the pair where people are paid by time.
+    And what was answered beside them: too late, or again in a hidden repeat. An order of a slate is one answer. At the
+    project's pay an answer, or at the price of the plan that opened the pair where people are paid by time.
     """
     tasks = Task.objects.filter(project=project)
     if replaces is not None:
@@ -213,14 +221,17 @@ def promised_usd(project: Project, replaces: Plan | None) -> Decimal:
         default=F("votes_wanted"),
     )
     prices, pay = _prices_by_time(project), Decimal(project.pay_per_answer_usd)
-    rows = [*tasks.values_list("pair_id", votes).iterator(), *extra_answers(project)]
+    rows = [*tasks.values_list("pair_id", votes).iterator(), *answers_beside(project)]
     return sum((prices.get(pair_id, pay) * number for pair_id, number in rows), Decimal(0))
 
 
-def extra_answers(project: Project) -> "list[tuple[UUID, int]]":
-    """Return the pairs with answers that came too late to count but are paid, and how many of them. One query."""
-    extras = Assignment.objects.filter(task__project=project, state=AssignmentState.EXTRA)
-    return list(extras.values_list("task__pair_id").annotate(answers=Count("id")).order_by("task__pair_id"))
+def answers_beside(project: Project) -> "list[tuple[UUID, int]]":
+    """Return the pairs with answers that are paid but fill no slot, and how many of them. One query.
+
+    They came too late to count, or are hidden repeats.
+    """
+    beside = Assignment.objects.answered().beside().filter(task__project=project)
+    return list(beside.values_list("task__pair_id").annotate(answers=Count("id")).order_by("task__pair_id"))
 
 
 def _prices_by_time(project: Project) -> "dict[object, Decimal]":

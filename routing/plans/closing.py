@@ -4,6 +4,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from annotation.models import Project, Task, TaskState, Tier
 from annotation.opening import untouched_tasks
+from annotation.slating import asked_in
 from routing.models import PlanState, Route, RouteSource
 
 
@@ -23,6 +24,6 @@ def asked_routes() -> "QuerySet[Route]":
     """
     applied = Route.objects.filter(plan__state=PlanState.APPLIED)
     audited = applied.filter(source=RouteSource.AUDIT, pair=OuterRef("pair"))
-    closed = Task.objects.filter(pair=OuterRef("pair"), tier=Tier.CROWD, state=TaskState.CLOSED)
-    chosen = Q(source=RouteSource.PEOPLE) & ~Exists(closed) & ~Exists(audited)
+    closed = asked_in(Task.objects.filter(tier=Tier.CROWD, state=TaskState.CLOSED), pair="pair__")
+    chosen = Q(source=RouteSource.PEOPLE) & ~closed & ~Exists(audited)
     return applied.filter(Q(source=RouteSource.AUDIT) | chosen)

@@ -7,7 +7,7 @@ from annotation.models import Project, Task, TaskState, User
 from routing.errors import RoutingError
 from routing.models import BudgetKind, Plan, PlanState
 from routing.plans.applying import ASKED, options_of, votes_of
-from routing.plans.budgeting import Budget, extra_answers
+from routing.plans.budgeting import Budget, answers_beside
 from routing.plans.closing import closable_tasks
 from routing.plans.planning import PlanRequest, draw_plan
 from routing.plans.queueing import queue_plan
@@ -99,7 +99,7 @@ def _first_of(plan: Plan) -> Plan:
 
 
 def _promised(project: Project, applied: list[Plan]) -> Decimal:
-    """Return what the plans' pairs that people keep have cost or may cost at most, answers that came too late too."""
+    """Return what the plans' pairs that people keep have cost or may cost at most, with what was answered beside."""
     kept = Task.objects.filter(project=project).exclude(state=TaskState.CLOSED)
     kept = kept.exclude(pk__in=closable_tasks(project).values("pk"))
     promised = Decimal(0)
@@ -113,8 +113,8 @@ def _promised(project: Project, applied: list[Plan]) -> Decimal:
             cost, votes = prices[pair]
             # A task that is done takes no further vote, however far it might have grown.
             promised += cost * (most or wanted if state == TaskState.OPEN else wanted) / votes
-    for pair, extras in extra_answers(project):
+    for pair, answers in answers_beside(project):
         if pair in prices:
             cost, votes = prices[pair]
-            promised += cost * extras / votes
+            promised += cost * answers / votes
     return promised

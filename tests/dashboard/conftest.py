@@ -11,7 +11,7 @@ from judges.defining import add_judge
 from judges.models import JudgeKind, JudgeVersion
 from judges.running import start_run, work_off
 from routing.labels.resolving import resolve_labels
-from tests.builders import make_pair, make_person, make_preference, make_project
+from tests.builders import make_answer, make_pair, make_person, make_project
 
 PAIRS = 24
 
@@ -55,8 +55,8 @@ def answered(project: Project, length: JudgeVersion, pairs: list[Pair]) -> Proje
     """Return the project with Ben's and Cyd's answers on the first six pairs; they part on the sixth."""
     ben, cyd = make_person(project, "ben"), make_person(project, "cyd")
     for number, pair in enumerate(pairs[:6]):
-        make_preference(pair, ben, "a", seconds=20.0 + number, rationale="It says more.")
-        make_preference(pair, cyd, "b" if number == 5 else "a", seconds=40.0)
+        make_answer(pair, ben, "a", seconds=20.0 + number, rationale="It says more.")
+        make_answer(pair, cyd, "b" if number == 5 else "a", seconds=40.0)
     resolve_labels(project)
     return project
 

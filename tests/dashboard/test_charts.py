@@ -11,7 +11,7 @@ from django.test import Client
 from annotation.models import Pair, Project
 from dashboard import charts
 from dashboard.charting import Chart, Column, svg
-from tests.builders import make_pair, make_person, make_preference
+from tests.builders import make_answer, make_pair, make_person, make_preference
 from tests.judged import make_judge
 
 ANSWERS = pd.DataFrame(
@@ -95,9 +95,8 @@ def test_the_key_of_a_chart_changes_with_what_it_draws() -> None:
 def test_a_page_offers_a_chart_in_both_themes_and_widths_with_its_table(
     ada: Client, project: Project, pairs: list[Pair]
 ) -> None:
-    ben = make_person(project, "ben")
     for pair in pairs[:3]:
-        make_preference(pair, ben)
+        make_answer(pair, "ben")
     page = ada.get("/projects/helpfulness/").text
     images = set(re.findall(r"/projects/helpfulness/charts/answers-(\w+-\w+)\.svg", page))
     assert images == {"light-wide", "dark-wide", "light-narrow", "dark-narrow"}

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from annotation.models import Membership, Origin, Pair, Project, User
-from tests.builders import make_person, make_preference
+from tests.builders import make_answer, make_person, make_preference
 
 HERE = "/projects/helpfulness/people/"
 
@@ -55,7 +55,7 @@ def test_people_show_answers_seconds_and_agreement_or_too_few(ada: Client, proje
         make_preference(pair, cyd, "b" if number < 3 else "a", seconds=30.0)
     make_preference(pairs[20], kai, "a")
     page = ada.get(HERE)
-    rows = {rater.name: row for rater, row in page.context["rows"]}
+    rows = {rater.name: row for rater, row, _ in page.context["rows"]}
     assert rows["ben"]["answers"] == 12
     assert rows["cyd"]["median_seconds"] == 30.0
     assert rows["ben"]["agreement_with_others"]["value"] == pytest.approx(0.75)
@@ -63,10 +63,24 @@ def test_people_show_answers_seconds_and_agreement_or_too_few(ada: Client, proje
     assert 'kai <span class="chip">simulated</span>' in page.text
 
 
+def test_people_show_how_steady_they_are_or_too_few(ada: Client, project: Project, pairs: list[Pair]) -> None:
+    for number, pair in enumerate(pairs[:12]):
+        first = make_answer(pair, "ben", "a", shown_order="ab", reading_seconds=8.0, deciding_seconds=4.0, confidence=2)
+        make_answer(pair, "ben", "b" if number < 3 else "a", shown_order="ba", repeats=first)
+    page = ada.get(HERE)
+    everybody = page.context["steadiness"]["everybody"]
+    assert (everybody["repeats"], everybody["two_way"]["value"], everybody["same_place"]) == (12, 0.75, 3)
+    text = " ".join(page.text.split())
+    assert "Chose what was shown first" in text
+    # Twelve answers, not 24: repeats are paid and no further answers of a person.
+    assert '<td class="num">12</td><td class="num">0</td>' in text
+    assert "12 hidden repeats" in ada.get("/projects/helpfulness/spending/").text
+
+
 def test_spending_counts_paid_answers_and_tells_the_rest_apart(
     ada: Client, project: Project, pairs: list[Pair]
 ) -> None:
-    make_preference(pairs[0], make_person(project, "ben"))
+    make_answer(pairs[0], "ben")
     make_preference(pairs[0], make_person(project, "kai", origin=Origin.SIMULATED))
     make_preference(pairs[0], "from the file")
     page = ada.get("/projects/helpfulness/spending/")

@@ -12,6 +12,7 @@ from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
+from tests.builders import make_person
 
 OPEN = {"home", "new_project", "livez", "readyz"}
 POST_ONLY = {
@@ -28,6 +29,7 @@ POST_ONLY = {
     "explain_judge",
     "start_tags",
     "fetch_embeddings",
+    "another_try",
 }
 
 
@@ -60,6 +62,7 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "apply_plan": [plan.pk],
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
+        "another_try": [make_person(project, "ben").pk],
         "export": [snapshot.pk],
         "export_file": [snapshot.pk, "README.md"],
         "replay": [replay.pk],

@@ -14,7 +14,7 @@ from annotation.models import Criterion, Origin, Preference, Project, Rater, Rat
 from exports.contrasting import contrast_people
 from exports.reporting import REPORTS, agreement_report, consistency_report, people_report, plain, spending_report
 from judges.models import JudgeKind, JudgeVersion, Verdict, VerdictState
-from tests.builders import make_pair, make_person, make_preference, make_project
+from tests.builders import make_answer, make_pair, make_person, make_preference, make_project
 from tests.services import SHARED_DATA
 
 Cast = Callable[..., list[Preference]]
@@ -189,7 +189,7 @@ def test_ratings_of_one_person_never_meet_the_choice_of_another(project: Project
 
 
 def test_spending_counts_unknown_costs_and_pays_only_answers_given_here(
-    project: Project, vote: Cast, make_judge: MakeJudge
+    project: Project, make_judge: MakeJudge
 ) -> None:
     version = make_judge(project, "gpt", kind=JudgeKind.OPENAI)
     pair = make_pair(project)
@@ -203,7 +203,9 @@ def test_spending_counts_unknown_costs_and_pays_only_answers_given_here(
             cost_usd=cost,
             prompt_tokens=10,
         )
-    vote(pair, "a", "a", "a")
+    make_answer(pair, "ben")
+    make_answer(pair, "cyd")
+    make_preference(pair, "recorded-dora")
     simulated = Rater.objects.create(project=project, kind="person", origin=Origin.SIMULATED, name="sim")
     make_preference(pair, simulated, "a")
     report = spending_report(project)
@@ -231,8 +233,7 @@ def test_spending_holds_what_lost_calls_cost_and_pays_extra_answers(project: Pro
     answered = {"version": version, "pair": pair, "state": VerdictState.DONE, "choice": "a", "cost_usd": "0.0025"}
     Verdict.objects.create(**answered, order="ab", meta={"lost_usd": "0.010000"})
     Verdict.objects.create(version=version, pair=pair, order="ba", meta={"lost_usd": "0.02"})
-    late = Rater.objects.create(project=project, kind="person", name="late")
-    make_preference(pair, late, "a", is_extra=True)
+    make_answer(pair, "late", is_extra=True)
     report = spending_report(project)
     assert report["models"]["usd"] == report["models"]["judges"][0]["usd"] == "0.0325"
     assert (report["people"]["answers"], report["people"]["usd"]) == ({"live": 1}, "0.3")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from annotation.creating import OVERALL
+from annotation.criteria import OVERALL
 from annotation.models import Criterion, Pair, Preference, Project, Rating, RationaleTiming
 from judges.defining import add_judge
 from judges.models import JudgeVersion, Verdict, VerdictState

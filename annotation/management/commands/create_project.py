@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from annotation.commanding import TiebreakCommand
 from annotation.creating import create_project
 from annotation.models import Project, User
+from annotation.screen_arguments import add_set_argument, read_file, with_changes
 
 
 class Command(TiebreakCommand):
@@ -17,7 +18,9 @@ class Command(TiebreakCommand):
         super().add_arguments(parser)
         parser.add_argument("slug", help="its short name: letters a-z, digits, '-' and '_'")
         parser.add_argument("--title", default="", help="its name on pages (default: made of the short name)")
-        parser.add_argument("--template", choices=Project.Template.values, default=Project.Template.PAIRWISE.value)
+        parser.add_argument("--template", choices=Project.Template.values, help="what people are asked (pairwise)")
+        parser.add_argument("--screen", metavar="FILE.json", help="settings of the screen, as configure_screen prints")
+        add_set_argument(parser)
         parser.add_argument("--manager", metavar="USERNAME", help="who manages it")
         parser.add_argument("--votes", type=int, default=3, metavar="N", help="people's answers wanted per pair")
         parser.add_argument(
@@ -31,14 +34,17 @@ class Command(TiebreakCommand):
 
     def run(self, **options: Any) -> Mapping[str, Any]:
         manager = self._user(options["manager"])
+        screen = with_changes(read_file(options["screen"]) if options["screen"] else {}, options["changes"])
+        given = {name: options[name] for name in ("template", "rationale_required") if options[name]}
+        criteria = dict(one.partition("=")[::2] for one in options["criterion"])
         project = create_project(
             slug=options["slug"],
             title=options["title"],
             manager=manager,
-            criteria=dict(one.partition("=")[::2] for one in options["criterion"]),
-            template=options["template"],
+            criteria=criteria or None,
+            screen=screen,
             votes_wanted=options["votes"],
-            rationale_required=options["rationale_required"],
+            **given,
         )
         self.stdout.write(f"Made the project {project.slug} ({project.title}).")
         if manager is None:
@@ -49,6 +55,7 @@ class Command(TiebreakCommand):
             "slug": project.slug,
             "title": project.title,
             "template": project.template,
+            "screen": project.questionnaire,
             "votes_wanted": project.votes_wanted,
             "rationale_required": project.rationale_required,
             "criteria": list(project.criteria.values_list("name", flat=True)),
