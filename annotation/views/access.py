@@ -36,13 +36,17 @@ def interface_for(request: HttpRequest) -> Interface:
     return interface_of(request.user) if isinstance(request.user, User) else Interface()
 
 
+def language_for(request: HttpRequest) -> str:
+    """Return the language of the annotator's pages for who asks: the one they chose, else the browser's."""
+    return interface_for(request).language or translation.get_language_from_request(request)
+
+
 def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Answer in the language a person chose, else in the browser's; pages of managers stay in English."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = interface_for(request).language or translation.get_language_from_request(request)
-        with translation.override(language):
+        with translation.override(language_for(request)):
             request.reader = _reader(request)  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             # Django's own views answer with a template that is rendered later, outside of this language.
@@ -52,7 +56,7 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
 
 
 def reader(request: HttpRequest) -> dict[str, Any]:
-    """Tell templates of annotators' pages who reads them: language, direction, look. Others get nothing."""
+    """Tell templates of annotators' pages who reads them: language and look. Others get nothing."""
     return getattr(request, "reader", {})
 
 
@@ -61,7 +65,6 @@ def _reader(request: HttpRequest) -> dict[str, Any]:
         "interface": interface_for(request),
         "languages": LANGUAGES,
         "language": translation.get_language(),
-        "direction": "rtl" if translation.get_language_bidi() else "ltr",
     }
 
 
