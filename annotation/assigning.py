@@ -41,6 +41,7 @@ from annotation.models import (
     User,
 )
 from annotation.opening import Opening, close_untouched, open_tasks
+from annotation.preparing import Prepared
 from annotation.repeating import MIRRORED, is_due, repeatable
 from annotation.submitting import revise, submit
 
@@ -205,19 +206,22 @@ def _served(serving: _Serving) -> Next:
         return Next(held[0], None, tuple(held[1:]))
     if paused:
         return Next(None, Waiting.PAUSED)
-    left = any(_open_to(serving.project, serving.rater, tier).exists() for tier in serving.tiers)
+    left = any(_open_to(serving.project.pk, serving.rater.pk, tier).exists() for tier in serving.tiers)
     return Next(None, Waiting.NONE_FREE if left else Waiting.ALL_DONE)
 
 
-def _held(project: Project, rater: Rater) -> "QuerySet[Assignment]":
+def _held(project: UUID, rater: UUID) -> "QuerySet[Assignment]":
     held = Assignment.objects.filter(rater=rater, state=AssignmentState.LEASED, task__project=project)
     return held.order_by("leased_at", "place")
+
+
+_HELD = Prepared(lambda **whose: _held(**whose).select_related("task__pair"))
 
 
 def _kept_up(serving: _Serving) -> list[Assignment]:
     """Return what a person holds, oldest first; a lease of theirs that ran out is lengthened, unless it is lost."""
     held = []
-    for assignment in _held(serving.project, serving.rater).select_related("task__pair"):
+    for assignment in _HELD.fetch(project=serving.project.pk, rater=serving.rater.pk):
         if assignment.lease_until <= serving.now:
             # While the project is paused what ran out stays so.
             if serving.project.status == Project.Status.PAUSED:
@@ -230,7 +234,7 @@ def _kept_up(serving: _Serving) -> list[Assignment]:
     return held
 
 
-def _open_to(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
+def _open_to(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     """Return the open tasks of a tier but for pairs this person answered, passed on, or has in the other tier.
 
     Each condition is one look-up in a unique index, so that a person with thousands of answers waits no longer.
@@ -244,7 +248,7 @@ def _open_to(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
     return tasks.filter(~Exists(seen), ~Exists(seen_elsewhere), ~Exists(answered))
 
 
-def _free_for(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
+def _free_for(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     """Return the tasks with a free slot for a person, best first; the index `task_queue` serves it without a sort."""
     free = _open_to(project, rater, tier).filter(taken__lt=F("votes_wanted"))
     return free.order_by(F("priority").desc(), "id")
@@ -276,15 +280,23 @@ def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) ->
     # they may still have a slot.
     skips = connection.features.has_select_for_update_skip_locked
     rounds = (True, False) if skips and others_at_work else (skips,)
-    lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=serving.rater, repeats__isnull=True)
     for skip_locked in rounds:
         for tier in serving.tiers:
-            free = _free_for(serving.project, serving.rater, tier).annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
-            free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
-            free = free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
-            if tasks := list(free[: len(places)]):
+            whose = {"project": serving.project.pk, "rater": serving.rater.pk}
+            if tasks := _FREE.fetch(tier, skip_locked, len(places), **whose):
                 return _lease(serving, tasks, places)
     return []
+
+
+def _free_tasks(tier: Tier, skip_locked: bool, most: int, *, project: UUID, rater: UUID) -> "QuerySet[Task]":
+    """Return the best free tasks, locked, with their texts and the person's own lease of each that ran out."""
+    lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=rater, repeats__isnull=True)
+    free = _free_for(project, rater, tier).annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
+    free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
+    return free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)[:most]
+
+
+_FREE = Prepared(_free_tasks)
 
 
 def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[Assignment]:
@@ -380,7 +392,7 @@ def release(project: Project, rater: Rater) -> int:
     What they began stays theirs until its time runs out. A transaction a lease.
     """
     released = 0
-    for assignment_id in list(_held(project, rater).filter(draft={}).values_list("pk", flat=True)):
+    for assignment_id in list(_held(project.pk, rater.pk).filter(draft={}).values_list("pk", flat=True)):
         with transaction.atomic():
             task, assignment = locked(assignment_id, rater)
             if assignment.state == AssignmentState.LEASED and not assignment.draft:
@@ -448,9 +460,9 @@ def expire_leases(*, now: datetime, project: Project | None = None) -> int:
 def progress_of(project: Project, rater: Rater) -> Progress:
     """Return how far a person is, and what they earned: extras and hidden repeats are paid as well."""
     done = _answered_by(rater)
-    held = _held(project, rater).count()
+    held = _held(project.pk, rater.pk).count()
     tiers = tiers_of(project, rater)
-    free = sum(len(_free_for(project, rater, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
+    free = sum(len(_free_for(project.pk, rater.pk, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
     available = min(free, COUNTED) + held
     cache.set(_progress_key(rater), (done + available, free > COUNTED), timeout=PROGRESS_SECONDS)
     return Progress(done, available, earned_usd=done * project.pay_per_answer_usd, more=free > COUNTED)

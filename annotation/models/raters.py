@@ -58,7 +58,7 @@ class Basis(models.TextChoices):
 class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
-    def at_work(self, user: User, slug: str) -> Self:
+    def at_work(self, user: "uuid.UUID", slug: str) -> Self:
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
         answered = models.Q(assignments__state__in=["submitted", "extra"])

@@ -1,7 +1,7 @@
 """The annotation screen. A view parses, calls one verb and renders; what is not yours is 404."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import assigning
 from annotation.assigning import Next, Progress
 from annotation.configuring import questionnaire_of
-from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, TooLate
+from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
 from annotation.guiding import notice_for
 from annotation.learning import Stage, stage_of
@@ -25,8 +25,9 @@ from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Project, Rater, SkipReason, User
 from annotation.personalising import personal
 from annotation.questionnaires import Questionnaire
+from annotation.questions import Asked
 from annotation.remembering import recent_answers
-from annotation.showing import Screen, asked_of, screen_of, screens_of
+from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
 from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
 from annotation.views.training import go_on
@@ -63,23 +64,20 @@ def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpRespon
 def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Store an answer once, or a changed one, and show the next pair."""
     desk = _Desk(request, project, rater)
-    assignment = desk.own(assignment_id)
-    form = AnswerForm(request.POST, asked=asked_of(assignment, desk.questionnaire))
-    revises = request.POST.get("revises") == "1"
+    form = AnswerForm(request.POST, asked=desk.asked(assignment_id))
     if not form.is_valid():
-        return desk.again(assignment, form, form.error_line(), revises=revises)
+        return desk.again(assignment_id, form, form.error_line())
     now = timezone.now()
+    store = assigning.revise if form.revises else assigning.submit
     try:
-        # A browser's clock can claim any time; the pair has been here for so long at most.
-        held = max(now - assignment.leased_at, timedelta()).total_seconds()
-        answer = form.answer_for(assignment).capped(held)
-        store = assigning.revise if revises else assigning.submit
-        store(assignment.pk, rater, answer, now=now, sent=form.sent())
+        store(assignment_id, rater, partial(form.answer_for, now=now), now=now, sent=form.sent())
+    except LeaseNotYours as error:
+        raise Http404(str(error)) from error
     except AnswerInvalid as error:
-        return desk.again(assignment, form, str(error), revises=revises)
+        return desk.again(assignment_id, form, str(error))
     except (AlreadyAnswered, LeaseLost, TooLate) as error:
         return desk.refused(error)
-    return desk.go_on(_("Changed.") if revises else _("Saved."))
+    return desk.go_on(_("Changed.") if form.revises else _("Saved."))
 
 
 @require_POST
@@ -87,14 +85,13 @@ def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignme
 def skip_pair(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Pass a pair on with a reason and show the next one."""
     desk = _Desk(request, project, rater)
-    assignment = desk.own(assignment_id)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return desk.again(assignment, None, _("The pair was not passed on: choose a reason first."))
+        return desk.again(assignment_id, None, _("The pair was not passed on: choose a reason first."))
     try:
-        assigning.skip(assignment.pk, rater, now=timezone.now(), **form.cleaned_data)
+        assigning.skip(desk.own(assignment_id).pk, rater, now=timezone.now(), **form.cleaned_data)
     except AnswerInvalid as error:
-        return desk.again(assignment, None, str(error))
+        return desk.again(assignment_id, None, str(error))
     except AlreadyAnswered as error:
         return desk.refused(error)
     return desk.go_on(_("Passed on."), recount=True)
@@ -179,6 +176,12 @@ class _Desk:
         assignment.task.project = self.project
         return assignment
 
+    def asked(self, assignment_id: UUID) -> Asked:
+        """Return what a pair's screen asks; no query where every pair of the project asks the same of two responses."""
+        if self.questionnaire.is_slate:
+            return asked_of(self.own(assignment_id), self.questionnaire)
+        return Asked(self.questionnaire, criteria_of(self.project, self.questionnaire))
+
     def next(self) -> Next:
         return assigning.next_assignment(
             self.project,
@@ -204,7 +207,13 @@ class _Desk:
         template = "annotation/_reply.html" if is_htmx(self.request) else "annotation/annotate.html"
         if is_htmx(self.request):
             ahead = [one for one in (screen, *ahead) if one.assignment_id]
-        return self.render(template, {"screen": screen, "ahead": ahead, "error": error}, status=status)
+        context = {
+            "screen": screen,
+            "ahead": ahead,
+            "error": error,
+            "words": {name: str(word) for name, word in WORDS.items()},
+        }
+        return self.render(template, context, status=status)
 
     def go_on(self, announcement: str, *, recount: bool = False) -> HttpResponse:
         """Show what comes next: to a script the pairs it does not have yet, else a page after a redirect."""
@@ -232,15 +241,15 @@ class _Desk:
                 continue  # nothing of ours: at worst a pair is sent again
         return found
 
-    def again(
-        self, assignment: Assignment, form: AnswerForm | None, error: str, *, revises: bool = False
-    ) -> HttpResponse:
+    def again(self, assignment_id: UUID, form: AnswerForm | None, error: str) -> HttpResponse:
         """Refuse what was sent, in words; without a script on the same screen, with what was sent."""
+        assignment = self.own(assignment_id)
         if is_htmx(self.request):
             field = next(iter(form.errors), "") if form is not None else ""
             return JsonResponse({"message": error, "field": field}, status=422)
         if form is not None:
             assignment.draft = form.sent()
+        revises = form is not None and form.revises
         return self.page(self.screen(assignment, revises=revises), error=error, status=422)
 
     def refused(self, error: AnnotationError) -> HttpResponse:
@@ -255,7 +264,6 @@ class _Desk:
             "project": self.project,
             "asks": self.questionnaire,
             "keys": self.questionnaire.key_of,
-            "words": {name: str(word) for name, word in WORDS.items()},
             "skip_reasons": SkipReason.choices,
             "confidences": CONFIDENCES,
             "notice": notice_for(self.project, self.rater),

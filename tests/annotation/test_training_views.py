@@ -211,7 +211,7 @@ def test_practice_ahead_of_ones_turn_is_led_back(ben: Client, rater: Rater) -> N
 
 def test_practice_offers_what_the_project_asks_and_what_any_pair_expects(client: Client) -> None:
     plain = [{**PRACTICE[0]}, {**PRACTICE[0], "answer": "b"}]
-    make_course(questionnaire={"points": 2, "both_bad": False}, training={"practice": plain}, guidelines="")
+    make_course(screen={"points": 2, "both_bad": False}, training={"practice": plain}, guidelines="")
     client.force_login(User.objects.get(username="ben"))
     assert re.findall(r'name="choice" value="(\w+)"', client.get(f"{HERE}practice/").text) == ["a", "b"]
     set_training(Project.objects.get(), {"practice": [*plain, PRACTICE[1]]})

@@ -128,7 +128,8 @@ def test_a_polled_part_says_401_instead_of_a_form(client: Client, addresses: dic
 
 def test_home_lists_what_is_managed_and_what_is_answered(ada: Client, ben: Client, eve: Client, client: Client) -> None:
     assert "/projects/helpfulness/" in ada.get("/").text
-    bens = ben.get("/").text
+    assert ben.get("/")["Location"] == "/annotate/"
+    bens = ben.get("/", follow=True).text
     assert "/annotate/helpfulness/" in bens
     assert "/projects/helpfulness/" not in bens
     assert "Helpfulness study" not in eve.get("/").text
