@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.errors import AnswerInvalid, RationaleMissing
-from annotation.models import Basis, Choice, ShownOrder
+from annotation.models import Basis, Choice, Preference, ShownOrder
 
 RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
@@ -168,6 +168,16 @@ def stored_choice(shown_choice: str, shown_order: str) -> Choice:
     if shown_choice not in meanings:
         raise AnswerInvalid(f"The choice {shown_choice!r} is not known. It is one of: {', '.join(meanings)}.")
     return meanings[shown_choice]
+
+
+def choice_in_words(stored: Preference, shown_order: str) -> str:
+    """Say a stored choice by the letters on the screen of somebody who saw the responses in this order."""
+    said = {Choice.TIE: _("Equally good"), Choice.BOTH_BAD: _("Both bad"), Choice.UNSURE: _("Can't judge")}
+    if (choice := Choice(stored.choice)) in said:
+        return said[choice]
+    first = SHOWN_SIDES[ShownOrder(shown_order)]["first"] == choice
+    degrees = {1: _("%(side)s is a bit better"), 2: _("%(side)s is better"), 3: _("%(side)s is much better")}
+    return degrees[stored.strength or 2] % {"side": "A" if first else "B"}
 
 
 def storable(text: str, *, field: str, limit: int) -> str:
