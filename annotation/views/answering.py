@@ -246,17 +246,30 @@ class _Desk:
         return redirect("annotate", slug=self.project.slug)
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        shared = {
-            "project": self.project,
-            "asks": self.questionnaire,
-            "keys": self.questionnaire.key_of,
-            "words": {name: str(word) for name, word in WORDS.items()},
-            "skip_reasons": SkipReason.choices,
-            "confidences": CONFIDENCES,
-            **worded(self.request),
-        }
-        response = render(self.request, template, {**shared, **context}, status=status)
-        if self.questionnaire.images:
-            # A picture is fetched only when its reader asks for it (static/js); without this not even then.
-            response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
-        return response
+        return draw_screen(self.request, self.project, self.questionnaire, template, context, status=status)
+
+
+def draw_screen(
+    request: HttpRequest,
+    project: Project,
+    questionnaire: Questionnaire,
+    template: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render the screen, or a part of it, for a questionnaire."""
+    shared = {
+        "project": project,
+        "asks": questionnaire,
+        "keys": questionnaire.key_of,
+        "words": {name: str(word) for name, word in WORDS.items()},
+        "skip_reasons": SkipReason.choices,
+        "confidences": CONFIDENCES,
+        **worded(request),
+    }
+    response = render(request, template, {**shared, **context}, status=status)
+    if questionnaire.images:
+        # A picture is fetched only when its reader asks for it (static/js); without this not even then.
+        response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
+    return response

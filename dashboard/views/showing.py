@@ -14,6 +14,7 @@ from routing.predicting.drifting import reasons_of
 SECTIONS = (
     ("project", "Overview"),
     ("imports", "Import"),
+    ("screen", "Screen"),
     ("judges", "Judges"),
     ("routing", "Routing"),
     ("pairs", "Pairs"),
