@@ -33,7 +33,7 @@ from annotation.submitting import is_changeable
 from annotation.suggesting import said_of, suggest
 from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
 from annotation.views.training import go_on
-from annotation.wording import WORDS
+from annotation.wording import script_words
 
 # A browser says which pairs it has in hand; more than this many are not read.
 MOST_HELD = 10
@@ -230,7 +230,6 @@ class _Desk:
             "screen": screen,
             "ahead": ahead,
             "error": error,
-            "words": {name: str(word) for name, word in WORDS.items()},
         }
         return self.render(template, context, status=status)
 
@@ -280,16 +279,30 @@ class _Desk:
         return redirect("annotate", slug=self.project.slug)
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        shared = {
-            "project": self.project,
-            "asks": self.questionnaire,
-            "keys": self.questionnaire.key_of,
-            "skip_reasons": SkipReason.choices,
-            "confidences": CONFIDENCES,
-            "notice": notice_for(self.project, self.rater),
-        }
-        response = render(self.request, template, {**shared, **context}, status=status)
-        if self.questionnaire.images:
-            # A picture is fetched only when its reader asks for it (static/js); without this not even then.
-            response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
-        return response
+        context = {"notice": notice_for(self.project, self.rater), **context}
+        return draw_screen(self.request, self.project, self.questionnaire, template, context, status=status)
+
+
+def draw_screen(
+    request: HttpRequest,
+    project: Project,
+    questionnaire: Questionnaire,
+    template: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render the screen, or a part of it, for a questionnaire."""
+    shared = {
+        "project": project,
+        "asks": questionnaire,
+        "keys": questionnaire.key_of,
+        "words": script_words,
+        "skip_reasons": SkipReason.choices,
+        "confidences": CONFIDENCES,
+    }
+    response = render(request, template, {**shared, **context}, status=status)
+    if questionnaire.images:
+        # A picture is fetched only when its reader asks for it (static/js); without this not even then.
+        response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
+    return response
