@@ -18,7 +18,7 @@ RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
 DRAFT_LIMIT = 50_000
 MOST_SPANS, SPAN_LIMIT = 40, 2_000
-# What a text is called where it cannot be stored.
+# What an annotator's text is called where it cannot be stored; managers' go by their own names.
 FIELDS: dict[str, Promise] = {
     "rationale": gettext_lazy("reason"),
     "note": gettext_lazy("note"),
@@ -185,7 +185,7 @@ def storable(text: str, *, field: str, limit: int) -> str:
 
     PostgreSQL stores no NUL, and no database encodes half of a surrogate pair.
     """
-    named = {"field": FIELDS[field]}
+    named = {"field": FIELDS.get(field, field)}
     if "\x00" in text:
         raise AnswerInvalid(_("The %(field)s contains a NUL character. Remove it and send again.") % named)
     if any("\ud800" <= character <= "\udfff" for character in text):
