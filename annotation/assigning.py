@@ -7,7 +7,7 @@ slot is and how it is locked stands in `annotation.leasing`; how an answer comes
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import count
@@ -74,6 +74,9 @@ COUNTED = 100
 ROUNDS = 8
 # How old a count of open pairs may be in the midst of somebody's work.
 PROGRESS_SECONDS = 30
+# From how many answers on a person is served from where they were served last, and for how long at a time.
+MANY_ANSWERS = 100
+QUEUE_SECONDS = 20
 
 
 class Waiting(StrEnum):
@@ -282,16 +285,55 @@ def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) ->
     rounds = (True, False) if skips and others_at_work else (skips,)
     for skip_locked in rounds:
         for tier in serving.tiers:
-            whose = {"project": serving.project.pk, "rater": serving.rater.pk}
-            if tasks := _FREE.fetch(tier, skip_locked, len(places), **whose):
+            if tasks := _best(serving, tier, skip_locked, len(places)):
                 return _lease(serving, tasks, places)
     return []
 
 
-def _free_tasks(tier: Tier, skip_locked: bool, most: int, *, project: UUID, rater: UUID) -> "QuerySet[Task]":
-    """Return the best free tasks, locked, with their texts and the person's own lease of each that ran out."""
+def _best(serving: _Serving, tier: Tier, skip_locked: bool, most: int) -> list[Task]:
+    """Return the best free tasks of a tier, locked.
+
+    At the front of the queue stand a person's own answers to pairs that want more votes, and each is looked at in vain.
+    Somebody with many of them is therefore served from where they were served last, and from the very front every
+    `QUEUE_SECONDS`: that long a pair that comes free or is opened before that place may wait for them.
+    """
+    whose = {"project": serving.project.pk, "rater": serving.rater.pk}
+    key = f"queue:{serving.rater.pk}:{tier}"
+    far = (serving.rater.answered or 0) >= MANY_ANSWERS
+    if far and (last := cache.get(key)) is not None:
+        priority, task, until = last
+        if serving.now < until:
+            behind = _FREE.fetch(tier, skip_locked, most, True, **whose, priority=priority, task=task)
+            if len(behind) == most:
+                cache.set(key, (behind[-1].priority, behind[-1].pk, until), timeout=QUEUE_SECONDS)
+                return behind
+    tasks = _FREE.fetch(tier, skip_locked, most, False, **whose)
+    if far and tasks:
+        until = serving.now + timedelta(seconds=QUEUE_SECONDS)
+        cache.set(key, (tasks[-1].priority, tasks[-1].pk, until), timeout=QUEUE_SECONDS)
+    return tasks
+
+
+def _free_tasks(
+    tier: Tier,
+    skip_locked: bool,
+    most: int,
+    behind: bool,
+    *,
+    project: UUID,
+    rater: UUID,
+    priority: float = 0.0,
+    task: UUID | None = None,
+) -> "QuerySet[Task]":
+    """Return the best free tasks, locked, with their texts and the person's own lease of each that ran out.
+
+    With `behind`, those that stand behind a task in the queue.
+    """
     lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=rater, repeats__isnull=True)
-    free = _free_for(project, rater, tier).annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
+    free = _free_for(project, rater, tier)
+    if behind:
+        free = free.filter(priority__lte=priority).exclude(priority=priority, pk__lte=task)
+    free = free.annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
     free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
     return free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)[:most]
 

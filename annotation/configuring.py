@@ -43,7 +43,7 @@ def configure(
     otherwise. Raises `QuestionnaireInvalid` naming the setting, and then changes nothing.
     """
     asked = read_questionnaire(template or project.template, settings)
-    if asked.template != project.template and _is_in_use(project):
+    if asked.template != project.template and is_in_use(project):
         raise QuestionnaireInvalid(
             "template", f"stays {project.template!r}: tasks are open or people have answered. Make a new project."
         )
@@ -104,7 +104,8 @@ def settings_of(project: Project) -> dict[str, Any]:
     }
 
 
-def _is_in_use(project: Project) -> bool:
+def is_in_use(project: Project) -> bool:
+    """Say whether people were asked: tasks are there, or answers given here. Three queries at most."""
     people = {"rater__project": project, "rater__kind": RaterKind.PERSON, "rater__origin": "live"}
     return (
         Task.objects.filter(project=project).exists()

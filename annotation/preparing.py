@@ -7,6 +7,7 @@ its rows become instances, are Django's own.
 
 import threading
 from collections.abc import Callable, Hashable
+from random import random
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
@@ -15,7 +16,14 @@ from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
 
 M = TypeVar("M", bound=Model)
-Value = UUID | str
+Value = UUID | str | float
+
+
+_MARKS: dict[type[Any], Callable[[], Value]] = {
+    UUID: uuid4,
+    str: lambda: f"mark-{uuid4()}",
+    float: lambda: -1e9 - random(),
+}
 
 
 class _Compiled(NamedTuple):
@@ -55,9 +63,7 @@ class Prepared(Generic[M]):
 
     def _compiled(self, shape: tuple[Hashable, ...], kinds: dict[str, type[Any]]) -> _Compiled:
         # Values that stand nowhere else, so that they are found again among the parameters.
-        marks: dict[str, Value] = {
-            name: uuid4() if issubclass(kind, UUID) else f"mark-{uuid4()}" for name, kind in kinds.items()
-        }
+        marks = {name: _MARKS[kind]() for name, kind in kinds.items()}
         queryset = self._build(*shape, **marks)
         compiler = queryset.query.get_compiler(using=DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()

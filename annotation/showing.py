@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -49,7 +50,8 @@ class Screen(NamedTuple):
     """Everything the task region draws; `waiting` says why there is no pair."""
 
     progress: Progress
-    assignment_id: UUID | None = None
+    # Of a preview, which has no assignment, what its answers are checked against.
+    assignment_id: UUID | str | None = None
     waiting: Waiting | None = None
     prompt: ShownPrompt | None = None
     responses: list[ShownResponse] = []
@@ -129,18 +131,25 @@ def _screen(
     now: datetime,
 ) -> Screen:
     responses = _responses_shown(assignment)
-    prompt = assignment.task.pair.prompt
-    asked = Asked(questionnaire, criteria, len(responses))
+    shown = sample_screen(assignment.task.pair.prompt, responses, Asked(questionnaire, criteria, len(responses)))
+    return shown._replace(
+        progress=progress,
+        assignment_id=assignment.pk,
+        draft=assignment.draft,
+        seconds_left=max(0, int((assignment.lease_until - now).total_seconds())),
+    )
+
+
+def sample_screen(prompt: Prompt, responses: Sequence[Response], asked: Asked) -> Screen:
+    """Return a screen of texts that nobody holds, in the order given. No query."""
+    questionnaire = asked.questionnaire
     masks = _Masks.of(prompt, responses) if questionnaire.mask_models else None
     return Screen(
-        progress,
-        assignment_id=assignment.pk,
+        Progress(0, 0, Decimal(0)),
         prompt=_shown_prompt(prompt, questionnaire),
         responses=[_shown_response(name, one, masks) for name, one in zip(LETTERS, responses, strict=False)],
         asked=asked,
         questions=asked.questions(),
-        draft=assignment.draft,
-        seconds_left=max(0, int((assignment.lease_until - now).total_seconds())),
     )
 
 

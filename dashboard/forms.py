@@ -9,6 +9,7 @@ from django.utils.text import slugify
 from annotation.errors import TiebreakError
 from annotation.models import Project, Role
 from annotation.reading import FORMATS
+from dashboard.screen_forms import StartForm
 from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
 from routing.errors import RoutingError
@@ -41,7 +42,7 @@ def usd_field(
     )
 
 
-class ProjectForm(forms.Form):
+class ProjectForm(StartForm):
     """A new project."""
 
     title = forms.CharField(label="Title", max_length=200)
@@ -70,6 +71,11 @@ class ProjectForm(forms.Form):
     models_budget_usd = usd_field(
         "Budget for models", "US dollars; judge runs pause before they pass it. Empty: no limit."
     )
+
+    def project(self) -> dict[str, Any]:
+        """Return what `annotation.creating.create_project` takes."""
+        beside = {name: value for name, value in self.cleaned_data.items() if name not in StartForm.base_fields}
+        return {**beside, **self.screen()}
 
     def clean(self) -> dict[str, Any]:
         """Make the short name from the title where none is given."""

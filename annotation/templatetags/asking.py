@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django import template
 from django.template import Context, engines
+from django.urls import get_urlconf
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
@@ -83,7 +84,17 @@ def answer_form(context: Context) -> SafeString:
         return _drawn(context, screen, context["csrf_token"])
     project = context["project"]
     key = "\n".join(
-        map(repr, (project.slug, project.rationale_required, get_language(), context["asks"], screen.questions))
+        map(
+            repr,
+            (
+                get_urlconf(),
+                get_language(),
+                project.slug,
+                project.rationale_required,
+                context["asks"],
+                screen.questions,
+            ),
+        )
     )
     form = _forms.get(key)
     if form is None:

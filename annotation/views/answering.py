@@ -17,21 +17,23 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import assigning
 from annotation.assigning import Next, Progress
 from annotation.configuring import questionnaire_of
+from annotation.diffing import word_diff
 from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
 from annotation.guiding import notice_for
 from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED
-from annotation.models import Assignment, Project, Rater, SkipReason, User
+from annotation.models import Assignment, Project, Rater, SkipReason, Suggestion, User
 from annotation.personalising import personal
 from annotation.questionnaires import Questionnaire
 from annotation.questions import Asked
 from annotation.remembering import recent_answers
 from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
+from annotation.suggesting import said_of, suggest
 from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
 from annotation.views.training import go_on
-from annotation.wording import WORDS
+from annotation.wording import script_words
 
 # A browser says which pairs it has in hand; more than this many are not read.
 MOST_HELD = 10
@@ -77,7 +79,10 @@ def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignme
         return desk.again(assignment_id, form, str(error))
     except (AlreadyAnswered, LeaseLost, TooLate) as error:
         return desk.refused(error)
-    return desk.go_on(_("Changed.") if form.revises else _("Saved."))
+    suggested = None if form.revises else suggest(assignment_id, desk.questionnaire, now=now)
+    if suggested is not None and not is_htmx(request):
+        return redirect("suggestion", slug=project.slug, assignment_id=assignment_id)
+    return desk.go_on(_("Changed.") if form.revises else _("Saved."), suggested=suggested)
 
 
 @require_POST
@@ -136,6 +141,20 @@ def show_assignment(request: HttpRequest, project: Project, rater: Rater, assign
     if assignment.state != "leased" and not revises:
         return desk.refused(TooLate(_("This pair is not open to you any more. Go on with the next one.")))
     return desk.page(desk.screen(assignment, revises=revises))
+
+
+@require_GET
+@as_rater
+def show_differences(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
+    """Show what only one of two responses says, word by word: asked for, never on its own."""
+    desk = _Desk(request, project, rater)
+    responses = desk.screen(desk.own(assignment_id)).responses
+    if len(responses) != 2:
+        raise Http404(_("Differences are shown between two responses."))
+    difference = word_diff(*(response.raw for response in responses))
+    sides = zip(responses, (difference.first, difference.second), strict=True)
+    context = {"project": project, "sides": sides, "was_compared": difference.shared_share is not None}
+    return render(request, "annotation/_differences.html", context)
 
 
 @require_GET
@@ -211,11 +230,10 @@ class _Desk:
             "screen": screen,
             "ahead": ahead,
             "error": error,
-            "words": {name: str(word) for name, word in WORDS.items()},
         }
         return self.render(template, context, status=status)
 
-    def go_on(self, announcement: str, *, recount: bool = False) -> HttpResponse:
+    def go_on(self, announcement: str, *, recount: bool = False, suggested: Suggestion | None = None) -> HttpResponse:
         """Show what comes next: to a script the pairs it does not have yet, else a page after a redirect."""
         if not is_htmx(self.request):
             return redirect("annotate", slug=self.project.slug)
@@ -228,6 +246,7 @@ class _Desk:
             "screen": screens[0] if waits else Screen(progress),
             "ahead": [] if waits else screens,
             "announcement": announcement,
+            "suggestion": suggested and said_of(suggested),
         }
         return self.render("annotation/_reply.html", context)
 
@@ -260,16 +279,30 @@ class _Desk:
         return redirect("annotate", slug=self.project.slug)
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        shared = {
-            "project": self.project,
-            "asks": self.questionnaire,
-            "keys": self.questionnaire.key_of,
-            "skip_reasons": SkipReason.choices,
-            "confidences": CONFIDENCES,
-            "notice": notice_for(self.project, self.rater),
-        }
-        response = render(self.request, template, {**shared, **context}, status=status)
-        if self.questionnaire.images:
-            # A picture is fetched only when its reader asks for it (static/js); without this not even then.
-            response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
-        return response
+        context = {"notice": notice_for(self.project, self.rater), **context}
+        return draw_screen(self.request, self.project, self.questionnaire, template, context, status=status)
+
+
+def draw_screen(
+    request: HttpRequest,
+    project: Project,
+    questionnaire: Questionnaire,
+    template: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render the screen, or a part of it, for a questionnaire."""
+    shared = {
+        "project": project,
+        "asks": questionnaire,
+        "keys": questionnaire.key_of,
+        "words": script_words,
+        "skip_reasons": SkipReason.choices,
+        "confidences": CONFIDENCES,
+    }
+    response = render(request, template, {**shared, **context}, status=status)
+    if questionnaire.images:
+        # A picture is fetched only when its reader asks for it (static/js); without this not even then.
+        response._csp_update = {"img-src": ["https:"]}  # type: ignore[attr-defined]
+    return response

@@ -7,7 +7,7 @@ from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.creating import create_project
-from annotation.errors import AnnotationError
+from annotation.errors import AnnotationError, QuestionnaireInvalid
 from annotation.models import Project, User
 from dashboard import charting, remembering
 from dashboard.access import managed, signed_in
@@ -37,7 +37,9 @@ def new_project(request: HttpRequest, user: User) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if form.is_valid():
         try:
-            project = create_project(manager=user, **form.cleaned_data)
+            project = create_project(manager=user, **form.project())
+        except QuestionnaireInvalid as error:
+            form.refuse(error)
         except AnnotationError as error:
             form.add_error(None, str(error))
         else:

@@ -15,6 +15,7 @@ SECTIONS = (
     ("project", "Overview"),
     ("imports", "Import"),
     ("guidelines", "Guidelines"),
+    ("screen", "Screen"),
     ("judges", "Judges"),
     ("routing", "Routing"),
     ("pairs", "Pairs"),

@@ -36,7 +36,7 @@ def study(template: str = "pairwise", **screen: Any) -> tuple[Project, Rater, As
     return project, ben, held
 
 
-def form_of(project: Project, held: Assignment, kind: type[AnswerForm | DraftForm] = AnswerForm, **sent: Any) -> Any:
+def form_of(project: Project, held: Assignment, kind: Any = AnswerForm, **sent: Any) -> Any:
     data = QueryDict(mutable=True)
     for name, value in sent.items():
         data.setlist(name.replace("__", "-"), value if isinstance(value, list) else [value])

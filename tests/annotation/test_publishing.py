@@ -168,7 +168,7 @@ def test_facts_within_a_moment_leave_by_one_message(settings: Settings, monkeypa
         def start(self) -> None:
             sent.append("set")
 
-    monkeypatch.setattr(publishing.threading, "Timer", Timer)
+    monkeypatch.setattr("annotation.publishing.threading.Timer", Timer)
     monkeypatch.setattr(publishing, "wake", lambda tasks, payload: sent.extend(tasks))
     relay = publishing._Relay()
     relay.ring_soon()

@@ -6,7 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from annotation.configuring import ScreenFile
 from annotation.models import Import, Pair, Project
+from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
@@ -14,7 +16,7 @@ from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_person
 
-OPEN = {"home", "new_project", "livez", "readyz"}
+OPEN = {"home", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
     "set_status",
     "resolve",
@@ -63,6 +65,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
         "another_try": [make_person(project, "ben").pk],
+        "preview_again": [pack(preview_of(project, ScreenFile({})), 2)],
+        "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
         "export": [snapshot.pk],
         "export_file": [snapshot.pk, "README.md"],
         "replay": [replay.pk],
@@ -100,7 +104,8 @@ def test_a_project_one_does_not_manage_is_not_there(
 
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
-    absent = {"chart": 404, "export_file": 404, "replay_json": 404, "mixes_json": 404}
+    # A preview takes no answer.
+    absent = {"preview_answer": 422, "preview_again": 422, "chart": 404, "export_file": 404, "replay_json": 404, "mixes_json": 404}
     moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 

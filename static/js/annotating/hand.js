@@ -98,6 +98,8 @@ const receive = (html) => {
     document.getElementById("guidelines-notice").replaceWith(document.adoptNode(notice));
     window.htmx?.process(notice);
   }
+  const suggestion = parsed.querySelector("template[data-suggestion]")?.content;
+  if (suggestion) document.dispatchEvent(new CustomEvent("tiebreak:suggestion", { detail: document.adoptNode(suggestion) }));
   const wait = parsed.querySelector("template[data-waiting]")?.content.firstElementChild;
   waiting = wait ? document.adoptNode(wait) : null;
 };
