@@ -155,6 +155,7 @@ def test_hostile_words_of_a_manager_are_read_and_nothing_of_them_happens(
     expect(page).to_have_url(re.compile("practice/$"))
     page.keyboard.press("1")
     page.keyboard.press("Enter")
+    expect(page).to_have_title(re.compile("^Right|^Not what"))
     assert_harmless(watch)
     rater_of(project).update(practice_done=3)
     page.goto(HERE)
