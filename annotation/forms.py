@@ -33,6 +33,8 @@ NOT_HERE = gettext_lazy("That choice is not on this screen. Choose again, then s
 class AskedForm(forms.Form):
     """The fields of a screen: a row of options for every question, and what may be said beside them."""
 
+    # Which questions the form was made for (`Asked.key`); a script that says nothing answers those of now.
+    asks = forms.CharField(required=False)
     rationale = forms.CharField(required=False, strip=False)
     spans = forms.CharField(required=False)
     seconds = forms.FloatField(required=False, min_value=0)
@@ -110,6 +112,15 @@ class DraftForm(AskedForm):
 
 class AnswerForm(AskedForm):
     """A whole answer."""
+
+    def clean_asks(self) -> str:
+        """Refuse a form made for other questions: what it sends may stand for something else by now."""
+        sent = str(self.cleaned_data["asks"])
+        if sent and sent != self.asked.key:
+            raise forms.ValidationError(
+                _("The questions of this project were changed since this page was opened. Reload it, then answer.")
+            )
+        return sent
 
     def clean_spans(self) -> tuple[Span, ...]:
         """Return the parts of responses that the reason cites, by the letters shown."""
