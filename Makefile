@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 SERVE ?= 1
 PORT ?= 8000
 
-.PHONY: help demo up test test-slow lint format lock bench bench-judging bench-routing bench-screen clean
+.PHONY: help demo up test test-slow lint format messages lock bench bench-judging bench-routing bench-screen clean
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
@@ -60,6 +60,9 @@ format: $(VENV)/.dev ## format code and templates
 	$(VENV)/bin/ruff check --fix --quiet . || true
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/djade $$(git ls-files 'templates/*.html') || true
+
+messages: $(VENV)/.dev ## bring the translations up to the sources, compile them, and list what is missing
+	$(PY) manage.py messages
 
 lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
 	$(PY) -m pip install --quiet uv==0.13.8

@@ -6,7 +6,10 @@ from math import isfinite
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.utils.formats import number_format
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotation.errors import AnswerInvalid, RationaleMissing
 from annotation.models import Basis, Choice, ShownOrder
@@ -15,6 +18,13 @@ RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
 DRAFT_LIMIT = 50_000
 MOST_SPANS, SPAN_LIMIT = 40, 2_000
+# What a text is called where it cannot be stored.
+FIELDS: dict[str, Promise] = {
+    "rationale": gettext_lazy("reason"),
+    "note": gettext_lazy("note"),
+    "citation": gettext_lazy("quote"),
+    "draft": gettext_lazy("draft"),
+}
 # Two people who agree settle a pair; one alone never does.
 AGREEING = 2
 # What the screen sends, by the side on which a response was shown, and the stored side it means.
@@ -165,18 +175,23 @@ def storable(text: str, *, field: str, limit: int) -> str:
 
     PostgreSQL stores no NUL, and no database encodes half of a surrogate pair.
     """
+    named = {"field": FIELDS[field]}
     if "\x00" in text:
-        raise AnswerInvalid(_("The %(field)s contains a NUL character. Remove it and send again.") % {"field": field})
+        raise AnswerInvalid(_("The %(field)s contains a NUL character. Remove it and send again.") % named)
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise AnswerInvalid(
-            _("The %(field)s contains half of a broken character (a lone surrogate). Remove it.") % {"field": field}
+            _("The %(field)s contains half of a broken character (a lone surrogate). Remove it.") % named
         )
     if len(text) > limit:
         raise AnswerInvalid(
             _("The %(field)s has %(length)s characters; %(limit)s fit. Shorten it.")
-            % {"field": field, "length": f"{len(text):,}", "limit": f"{limit:,}"}
+            % {**named, "length": _grouped(len(text)), "limit": _grouped(limit)}
         )
     return text
+
+
+def _grouped(number: int) -> str:
+    return number_format(number, force_grouping=True)
 
 
 def storable_draft(draft: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +200,7 @@ def storable_draft(draft: Mapping[str, Any]) -> dict[str, Any]:
     if size > DRAFT_LIMIT:
         raise AnswerInvalid(
             _("The draft has %(length)s characters; %(limit)s fit. Shorten it.")
-            % {"length": f"{size:,}", "limit": f"{DRAFT_LIMIT:,}"}
+            % {"length": _grouped(size), "limit": _grouped(DRAFT_LIMIT)}
         )
     return dict(draft)
 

@@ -7,7 +7,7 @@ slot is and how it is locked stands in `annotation.leasing`; how an answer comes
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import count
@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from annotation.answering import NOTE_LIMIT, Answer, is_settled, storable, storable_draft, stored_choice
 from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMember
+from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED, give_back, lease_end, locked
 from annotation.models import (
     Assignment,
@@ -40,6 +41,7 @@ from annotation.models import (
     User,
 )
 from annotation.opening import Opening, close_untouched, open_tasks
+from annotation.preparing import Prepared
 from annotation.repeating import MIRRORED, is_due, repeatable
 from annotation.submitting import revise, submit
 
@@ -72,6 +74,9 @@ COUNTED = 100
 ROUNDS = 8
 # How old a count of open pairs may be in the midst of somebody's work.
 PROGRESS_SECONDS = 30
+# From how many answers on a person is served from where they were served last, and for how long at a time.
+MANY_ANSWERS = 100
+QUEUE_SECONDS = 20
 
 
 class Waiting(StrEnum):
@@ -81,6 +86,7 @@ class Waiting(StrEnum):
     ALL_DONE = "all_done"
     PAUSED = "paused"
     BREAK = "break"  # the person's own
+    TRAINING = "training"  # guidelines, practice or the gate come first
 
 
 class Next(NamedTuple):
@@ -174,6 +180,8 @@ def next_assignment(
     Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
     theirs that ran out may come again. One transaction, of four queries where one pair is taken; raises `NotAMember`.
     """
+    if stage_of(project, rater) is not Stage.WORK:
+        return Next(None, Waiting.TRAINING)
     serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent)
     found = _next_once(serving)
     if found.waiting is Waiting.NONE_FREE and expire_leases(now=now, project=project):
@@ -201,19 +209,22 @@ def _served(serving: _Serving) -> Next:
         return Next(held[0], None, tuple(held[1:]))
     if paused:
         return Next(None, Waiting.PAUSED)
-    left = any(_open_to(serving.project, serving.rater, tier).exists() for tier in serving.tiers)
+    left = any(_open_to(serving.project.pk, serving.rater.pk, tier).exists() for tier in serving.tiers)
     return Next(None, Waiting.NONE_FREE if left else Waiting.ALL_DONE)
 
 
-def _held(project: Project, rater: Rater) -> "QuerySet[Assignment]":
+def _held(project: UUID, rater: UUID) -> "QuerySet[Assignment]":
     held = Assignment.objects.filter(rater=rater, state=AssignmentState.LEASED, task__project=project)
     return held.order_by("leased_at", "place")
+
+
+_HELD = Prepared(lambda **whose: _held(**whose).select_related("task__pair"))
 
 
 def _kept_up(serving: _Serving) -> list[Assignment]:
     """Return what a person holds, oldest first; a lease of theirs that ran out is lengthened, unless it is lost."""
     held = []
-    for assignment in _held(serving.project, serving.rater).select_related("task__pair"):
+    for assignment in _HELD.fetch(project=serving.project.pk, rater=serving.rater.pk):
         if assignment.lease_until <= serving.now:
             # While the project is paused what ran out stays so.
             if serving.project.status == Project.Status.PAUSED:
@@ -226,7 +237,7 @@ def _kept_up(serving: _Serving) -> list[Assignment]:
     return held
 
 
-def _open_to(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
+def _open_to(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     """Return the open tasks of a tier but for pairs this person answered, passed on, or has in the other tier.
 
     Each condition is one look-up in a unique index, so that a person with thousands of answers waits no longer.
@@ -240,7 +251,7 @@ def _open_to(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
     return tasks.filter(~Exists(seen), ~Exists(seen_elsewhere), ~Exists(answered))
 
 
-def _free_for(project: Project, rater: Rater, tier: Tier) -> "QuerySet[Task]":
+def _free_for(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     """Return the tasks with a free slot for a person, best first; the index `task_queue` serves it without a sort."""
     free = _open_to(project, rater, tier).filter(taken__lt=F("votes_wanted"))
     return free.order_by(F("priority").desc(), "id")
@@ -272,15 +283,62 @@ def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) ->
     # they may still have a slot.
     skips = connection.features.has_select_for_update_skip_locked
     rounds = (True, False) if skips and others_at_work else (skips,)
-    lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=serving.rater, repeats__isnull=True)
     for skip_locked in rounds:
         for tier in serving.tiers:
-            free = _free_for(serving.project, serving.rater, tier).annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
-            free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
-            free = free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
-            if tasks := list(free[: len(places)]):
+            if tasks := _best(serving, tier, skip_locked, len(places)):
                 return _lease(serving, tasks, places)
     return []
+
+
+def _best(serving: _Serving, tier: Tier, skip_locked: bool, most: int) -> list[Task]:
+    """Return the best free tasks of a tier, locked.
+
+    At the front of the queue stand a person's own answers to pairs that want more votes, and each is looked at in vain.
+    Somebody with many of them is therefore served from where they were served last, and from the very front every
+    `QUEUE_SECONDS`: that long a pair that comes free or is opened before that place may wait for them.
+    """
+    whose = {"project": serving.project.pk, "rater": serving.rater.pk}
+    key = f"queue:{serving.rater.pk}:{tier}"
+    far = (serving.rater.answered or 0) >= MANY_ANSWERS
+    if far and (last := cache.get(key)) is not None:
+        priority, task, until = last
+        if serving.now < until:
+            behind = _FREE.fetch(tier, skip_locked, most, True, **whose, priority=priority, task=task)
+            if len(behind) == most:
+                cache.set(key, (behind[-1].priority, behind[-1].pk, until), timeout=QUEUE_SECONDS)
+                return behind
+    tasks = _FREE.fetch(tier, skip_locked, most, False, **whose)
+    if far and tasks:
+        until = serving.now + timedelta(seconds=QUEUE_SECONDS)
+        cache.set(key, (tasks[-1].priority, tasks[-1].pk, until), timeout=QUEUE_SECONDS)
+    return tasks
+
+
+def _free_tasks(
+    tier: Tier,
+    skip_locked: bool,
+    most: int,
+    behind: bool,
+    *,
+    project: UUID,
+    rater: UUID,
+    priority: float = 0.0,
+    task: UUID | None = None,
+) -> "QuerySet[Task]":
+    """Return the best free tasks, locked, with their texts and the person's own lease of each that ran out.
+
+    With `behind`, those that stand behind a task in the queue.
+    """
+    lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=rater, repeats__isnull=True)
+    free = _free_for(project, rater, tier)
+    if behind:
+        free = free.filter(priority__lte=priority).exclude(priority=priority, pk__lte=task)
+    free = free.annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
+    free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
+    return free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)[:most]
+
+
+_FREE = Prepared(_free_tasks)
 
 
 def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[Assignment]:
@@ -376,7 +434,7 @@ def release(project: Project, rater: Rater) -> int:
     What they began stays theirs until its time runs out. A transaction a lease.
     """
     released = 0
-    for assignment_id in list(_held(project, rater).filter(draft={}).values_list("pk", flat=True)):
+    for assignment_id in list(_held(project.pk, rater.pk).filter(draft={}).values_list("pk", flat=True)):
         with transaction.atomic():
             task, assignment = locked(assignment_id, rater)
             if assignment.state == AssignmentState.LEASED and not assignment.draft:
@@ -444,9 +502,9 @@ def expire_leases(*, now: datetime, project: Project | None = None) -> int:
 def progress_of(project: Project, rater: Rater) -> Progress:
     """Return how far a person is, and what they earned: extras and hidden repeats are paid as well."""
     done = _answered_by(rater)
-    held = _held(project, rater).count()
+    held = _held(project.pk, rater.pk).count()
     tiers = tiers_of(project, rater)
-    free = sum(len(_free_for(project, rater, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
+    free = sum(len(_free_for(project.pk, rater.pk, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
     available = min(free, COUNTED) + held
     cache.set(_progress_key(rater), (done + available, free > COUNTED), timeout=PROGRESS_SECONDS)
     return Progress(done, available, earned_usd=done * project.pay_per_answer_usd, more=free > COUNTED)

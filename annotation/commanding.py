@@ -1,7 +1,9 @@
 """What every management command of Tiebreak shares: the project argument, `--json`, errors without a traceback."""
 
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -47,6 +49,16 @@ class ProjectCommand(TiebreakCommand):
             known = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:10]) or "none yet"
             message = f"There is no project {slug!r}. Projects: {known}. Make one with: manage.py create_project {slug}"
             raise CommandError(message) from None
+
+
+def text_of_file(path: Path) -> str:
+    """Return a text file's content, or the standard input's for '-'. Raises `CommandError` in words."""
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} is no text in UTF-8.") from None
 
 
 def parse_mapping(pairs: list[str], option: str) -> dict[str, str]:

@@ -9,7 +9,11 @@ from django.db import transaction
 from annotation.configuring import configure, read_screen
 from annotation.criteria import OVERALL, CriterionRow
 from annotation.errors import AnnotationError
+from annotation.guiding import begin_guidelines, normalised
 from annotation.models import Criterion, Membership, Project, Role, User
+from annotation.training import read_training
+
+SET_ELSEWHERE = {"id", "slug", "title", "created_at", "guidelines_number", "questionnaire"}
 
 
 def create_project(
@@ -21,7 +25,7 @@ def create_project(
     screen: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Project:
-    """Make a project, its criterion "overall" and its manager's membership, in one transaction.
+    """Make a project, its criterion "overall", its manager's membership and version 1 of its guidelines, all or none.
 
     `criteria` are further ones, by name, with what they mean; `screen` is what the annotation screen asks, in the form
     of `annotation.configuring.read_screen`, before which `criteria` and `settings` (fields of `Project`, its template
@@ -32,12 +36,13 @@ def create_project(
     rows = asked.criteria if criteria is None else [CriterionRow(*one) for one in criteria.items()]
     beside = {"template": asked.template, "rationale_required": asked.rationale_required}
     settings = {**{name: value for name, value in beside.items() if value is not None}, **settings}
-    known = {field.name for field in Project._meta.concrete_fields}
-    known -= {"id", "slug", "title", "created_at", "questionnaire"}
+    known = {field.name for field in Project._meta.concrete_fields} - SET_ELSEWHERE
     unknown = sorted(set(settings) - known)
     if unknown:
         raise AnnotationError(f"A project has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
     project = Project(slug=slug, title=title or slug.replace("-", " ").replace("_", " ").capitalize(), **settings)
+    project.guidelines = normalised(project.guidelines)
+    project.training = read_training(project.training).value()
     _validate(project)
     with transaction.atomic():
         project.save(force_insert=True)
@@ -45,6 +50,7 @@ def create_project(
         configure(project, settings=asked.settings, criteria=rows)
         if manager is not None:
             Membership.objects.create(project=project, user=manager, role=Role.MANAGER)
+        begin_guidelines(project, by=manager)
     return project
 
 

@@ -1,5 +1,8 @@
 """The errors a person may see. Each package has one tree below `TiebreakError`."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class TiebreakError(Exception):
     """Something went wrong in a way that can be said in a sentence: what happened, where, and what to do.
@@ -48,3 +51,34 @@ class QuestionnaireInvalid(AnnotationError):
     def __init__(self, setting: str, what: str) -> None:
         super().__init__(f"The setting {setting} {what}")
         self.setting = setting
+
+
+class GuidelinesChanged(AnnotationError):
+    """Somebody else stored guidelines since this text was begun."""
+
+
+class TrainingProblem(NamedTuple):
+    """One thing that is wrong with a project's training: the item, the field of it (or nothing), and what is wrong."""
+
+    item: str
+    field: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.item}{', ' + self.field if self.field else ''}: {self.what}"
+
+
+class TrainingInvalid(AnnotationError):
+    """A training that cannot be; `problems` name every item and field at fault."""
+
+    def __init__(self, problems: Sequence[TrainingProblem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class TrainingChanged(AnnotationError):
+    """The practice or the questions are no longer what was on the screen."""
+
+
+class TryNotCounted(AnnotationError):
+    """A try at the gate that does not count: it was counted already, or none is left."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -151,8 +152,20 @@ class AnswerForm(AskedForm):
             raise forms.ValidationError(_("This project asks for a reason from the list. Pick one, then submit."))
         return values
 
-    def answer_for(self, assignment: Assignment) -> Answer:
-        """Return the answer in the stored order, with the time as the browser counted it. Raises `AnswerInvalid`."""
+    @property
+    def revises(self) -> bool:
+        """Say whether an answer that was given before is being changed."""
+        return bool(self.data.get("revises") == "1")
+
+    def answer_for(self, assignment: Assignment, *, now: datetime) -> Answer:
+        """Return the answer in the stored order. Raises `AnswerInvalid`.
+
+        The time is what the browser counted, but no more than since the pair was leased: its clock can claim anything.
+        """
+        held = max(now - assignment.leased_at, timedelta()).total_seconds()
+        return self._answer(assignment).capped(held)
+
+    def _answer(self, assignment: Assignment) -> Answer:
         values = self.cleaned_data
         settings = self.asked.questionnaire
         sides = _stored_sides(assignment, self.asked.letters)

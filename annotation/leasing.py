@@ -9,11 +9,12 @@ transaction begins IMMEDIATE, so that writers wait in line, and Django leaves `F
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from annotation.errors import LeaseNotYours
 from annotation.models import Assignment, AssignmentState, Preference, Project, Rater, Task, TaskState
+from annotation.preparing import Prepared
 
 ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
 
@@ -24,17 +25,24 @@ def locked(assignment_id: UUID, rater: Rater) -> tuple[Task, Assignment]:
     `answered_before` on the assignment says whether this person's answer to the pair is there already, given in the
     other tier or brought by an import. Raises `LeaseNotYours`.
     """
+    found = _LOCKED.fetch(assignment=assignment_id, rater=rater.pk)
+    if not found:
+        raise LeaseNotYours(_("This pair is not held for you. Open the project again to get one."))
+    assignment = found[0]
+    assignment.rater = rater
+    return assignment.task, assignment
+
+
+def _locked_rows(*, assignment: UUID, rater: UUID) -> "QuerySet[Assignment]":
     earlier = Preference.objects.current().filter(
         pair_id=OuterRef("task__pair_id"), rater_id=OuterRef("rater_id"), criterion__isnull=True
     )
     rows = Assignment.objects.select_related("task").annotate(answered_before=Exists(earlier))
     # The task first: the order of this list is the order of the locks.
-    rows = rows.select_for_update(of=("task", "self"), no_key=True)
-    assignment = rows.filter(pk=assignment_id, rater_id=rater.pk).first()
-    if assignment is None:
-        raise LeaseNotYours(_("This pair is not held for you. Open the project again to get one."))
-    assignment.rater = rater
-    return assignment.task, assignment
+    return rows.select_for_update(of=("task", "self"), no_key=True).filter(pk=assignment, rater=rater)
+
+
+_LOCKED = Prepared(_locked_rows)
 
 
 def take_slot(task: Task) -> int | None:

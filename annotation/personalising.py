@@ -58,7 +58,9 @@ def save_interface(user: User, sent: Mapping[str, Any]) -> Interface:
     try:
         check_keys(own)
     except QuestionnaireInvalid as error:
-        raise AnnotationError(_("These keys cannot be: %(why)s") % {"why": error}) from error
+        raise AnnotationError(
+            _("These keys cannot be kept. A key is one character, and no two acts may have the same.")
+        ) from error
     changed = replace(changed, keys=own)
     user.interface = {**asdict(changed), "keys": dict(own)}
     user.save(update_fields=["interface"])

@@ -1,6 +1,6 @@
 """Answers come in: once, whatever is clicked or retried, and changed later without losing what was said before."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -31,8 +31,17 @@ from annotation.suggesting import note_change
 CHANGEABLE = 10
 
 
+# What reads an answer once its assignment is known: the order shown decides what a side means.
+Reader = Callable[[Assignment], Answer]
+
+
 def submit(
-    assignment_id: UUID, rater: Rater, answer: Answer, *, now: datetime, sent: Mapping[str, Any] | None = None
+    assignment_id: UUID,
+    rater: Rater,
+    answer: Answer | Reader,
+    *,
+    now: datetime,
+    sent: Mapping[str, Any] | None = None,
 ) -> Preference | Ranking:
     """Store a person's answer, once, whatever is clicked or retried.
 
@@ -41,11 +50,11 @@ def submit(
     the form as sent, shown again where the person changes the answer. Raises `LeaseNotYours`, `LeaseLost` (after a
     skip) or `AnswerInvalid`. Locks the task, then the assignment; five queries for a plain choice.
     """
-    answer = answer.checked(rationale_required=rater.project.rationale_required)
     draft = storable_draft(sent or {})
     try:
         with transaction.atomic():
             task, assignment = locked(assignment_id, rater)
+            answer = _checked(answer, assignment)
             if assignment.state in ANSWERED:
                 return _repeated(assignment, answer)
             if assignment.state == AssignmentState.SKIPPED:
@@ -59,6 +68,11 @@ def submit(
     except IntegrityError as error:
         # Their answer to the same pair came in by the other tier, or by an import, at this moment.
         raise _answered_elsewhere() from error
+
+
+def _checked(answer: Answer | Reader, assignment: Assignment) -> Answer:
+    read = answer if isinstance(answer, Answer) else answer(assignment)
+    return read.checked(rationale_required=assignment.rater.project.rationale_required)
 
 
 def _take(task: Task, assignment: Assignment, answer: Answer, now: datetime, draft: dict[str, Any]) -> None:
@@ -138,7 +152,7 @@ def _answered_elsewhere() -> AlreadyAnswered:
 def revise(
     assignment_id: UUID,
     rater: Rater,
-    answer: Answer,
+    answer: Answer | Reader,
     *,
     now: datetime,
     sent: Mapping[str, Any] | None = None,
@@ -149,10 +163,10 @@ def revise(
     answer says so. Raises `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet, or
     `AnswerInvalid`.
     """
-    answer = answer.checked(rationale_required=rater.project.rationale_required)
     draft = storable_draft(sent or {})
     with transaction.atomic():
         task, assignment = locked(assignment_id, rater)
+        answer = _checked(answer, assignment)
         if assignment.state not in ANSWERED:
             raise LeaseLost(_("There is no answer of yours to change here. Go on with the next pair."))
         if not is_changeable(assignment):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.errors import LeaseNotYours
 from annotation.leasing import ANSWERED
@@ -44,7 +45,7 @@ def suggestion_of(assignment_id: UUID, rater: Rater) -> Suggestion:
     rows = Suggestion.objects.select_related("assignment", "before", "suggested")
     found = rows.filter(assignment_id=assignment_id, assignment__rater=rater).first()
     if found is None:
-        raise LeaseNotYours("Nothing was suggested to you on this pair.")
+        raise LeaseNotYours(_("Nothing was suggested to you on this pair."))
     return found
 
 

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation.views import answering, interface
+from annotation.views import answering, guidelines, interface, training
 from annotation.views.access import in_own_language
 
 urlpatterns = [
@@ -21,6 +21,12 @@ urlpatterns = [
     path("annotate/<slug:slug>/recent/", answering.recent, name="recent_answers"),
     path("annotate/<slug:slug>/break/", answering.take_break, name="take_break"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/", answering.show_assignment, name="show_assignment"),
+    path("annotate/<slug:slug>/guidelines/", guidelines.guidelines, name="annotate_guidelines"),
+    path("annotate/<slug:slug>/guidelines/read/", guidelines.mark_guidelines_read, name="mark_guidelines_read"),
+    path("annotate/<slug:slug>/guidelines/<int:number>/", guidelines.guidelines_version, name="guidelines_version"),
+    path("annotate/<slug:slug>/practice/", training.practice, name="practice"),
+    path("annotate/<slug:slug>/practice/again/", training.practice_again, name="practice_again"),
+    path("annotate/<slug:slug>/gate/", training.gate, name="gate"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/submit/", answering.submit_answer, name="submit_answer"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/skip/", answering.skip_pair, name="skip_pair"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/renew/", answering.renew_lease, name="renew_lease"),

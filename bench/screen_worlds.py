@@ -261,6 +261,8 @@ def make_people(project: "Project") -> "list[Rater]":
         user, _ = User.objects.get_or_create(username=f"person{number:02}")
         Membership.objects.create(project=project, user=user, role=Role.ANNOTATOR)
         raters.append(rater_for(project, user))
+    # They know the guidelines: what is measured begins after that.
+    project.raters.update(guidelines_read=project.guidelines_number)
     return raters
 
 

@@ -97,6 +97,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "annotation.views.access.reader",
             ],
             "loaders": [
                 ("django.template.loaders.cached.Loader", ["django.template.loaders.filesystem.Loader"]),
@@ -118,8 +119,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
+_database["CONN_MAX_AGE"] = 60
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ---------------------------------------------------------------------------------------------------------
@@ -139,6 +140,8 @@ BROKER_DIR = VAR_DIR / "broker"
 # How often the scheduler looks for what a lost message or a dead worker left behind.
 SWEEP_SECONDS: float = env.float("TIEBREAK_SWEEP_SECONDS", default=30.0)
 
+# How long a fact may wait for others before a worker is asked to ring their consumers; 0: asked in the same request.
+OUTBOX_DELAY_SECONDS: float = env.float("TIEBREAK_OUTBOX_DELAY_SECONDS", default=0.5)
 # Which Celery task hears of which fact (annotation.models.OutboxEvent.topic).
 OUTBOX_CONSUMERS = {
     "preference_submitted": ["routing.tasks.resolve_pair", "routing.tasks.refit_after_answer"],
@@ -211,6 +214,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+CSRF_FAILURE_VIEW = "annotation.views.failing.form_refused"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True

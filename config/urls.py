@@ -3,6 +3,8 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
+handler404 = "annotation.views.failing.not_found"
+
 urlpatterns = [
     path("sign-out/", LogoutView.as_view(), name="sign_out"),
     path("", include("annotation.urls")),

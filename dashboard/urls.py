@@ -9,6 +9,7 @@ from dashboard.views import (
     charts,
     drifting,
     exporting,
+    guidelines,
     health,
     imports,
     judging,
@@ -24,6 +25,7 @@ from dashboard.views import (
     servers,
     signals,
     studying,
+    training,
 )
 
 urlpatterns = [
@@ -41,8 +43,11 @@ urlpatterns = [
     path("projects/<slug:slug>/screen/screen.json", screens.screen_json, name="screen_json"),
     path("projects/<slug:slug>/screen/preview/", screens.preview, name="preview"),
     path("projects/<slug:slug>/screen/preview/<str:packed>/<slug:act>/", screens.preview_answer, name="preview_answer"),
+    path("projects/<slug:slug>/screen/preview/<str:packed>/", screens.preview_answer, name="preview_shown"),
     path("screen-preview/", screens.preview_note, name="preview_note"),
     path("screen-preview/<slug:slug>/", screens.preview_note, name="preview_note_of"),
+    path("projects/<slug:slug>/guidelines/", guidelines.guidelines, name="guidelines"),
+    path("projects/<slug:slug>/training/", training.training, name="training"),
     path("projects/<slug:slug>/judges/", judging.judges, name="judges"),
     path("projects/<slug:slug>/judges/new/", adding_judges.new_judge, name="new_judge"),
     path("projects/<slug:slug>/judges/servers/", servers.servers, name="servers"),
@@ -95,6 +100,7 @@ urlpatterns = [
     path("projects/<slug:slug>/pairs/", pairs.pairs, name="pairs"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/", pairs.pair, name="pair"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/<path:path>", exporting.export_file, name="export_file"),

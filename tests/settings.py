@@ -16,7 +16,8 @@ STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.s
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, not memory: threads and worker processes of a test must see the same database.
     DATABASES["default"]["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
-else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"]["CONN_MAX_AGE"] = 0
 # WhiteNoise warns about a missing folder, and a warning is an error here.
 (VAR_DIR / "static").mkdir(exist_ok=True)
+# A message that leaves by a timer would leave in the next test.
+OUTBOX_DELAY_SECONDS = 0

@@ -1,5 +1,6 @@
 """The tables of people's work; judges, routing and exports build on them and are never imported here."""
 
+from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
@@ -35,6 +36,7 @@ __all__ = [
     "Basis",
     "Choice",
     "Criterion",
+    "GuidelinesVersion",
     "Import",
     "Membership",
     "Origin",

@@ -55,9 +55,15 @@ class Project(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     title = models.CharField(max_length=200)
     guidelines = models.TextField(blank=True, help_text="Markdown, shown beside every task.")
+    guidelines_number = models.PositiveIntegerField(
+        default=0, help_text="The version that `guidelines` is the text of; 0: there were none yet."
+    )
     template = models.CharField(max_length=16, choices=Template, default=Template.PAIRWISE)
     questionnaire = models.JSONField(
         default=dict, blank=True, help_text="What the screen asks otherwise than the template does by default."
+    )
+    training = models.JSONField(
+        default=dict, blank=True, help_text="Practice pairs and the questions of the gate (`annotation.training`)."
     )
     status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
     rationale_required = models.BooleanField(default=False)

@@ -58,7 +58,7 @@ class Basis(models.TextChoices):
 class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
-    def at_work(self, user: User, slug: str) -> Self:
+    def at_work(self, user: "uuid.UUID", slug: str) -> Self:
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
         answered = models.Q(assignments__state__in=["submitted", "extra"])
@@ -88,6 +88,18 @@ class Rater(models.Model):
     origin = models.CharField(max_length=16, choices=Origin, default=Origin.LIVE)
     name = models.CharField(max_length=200)
     user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="raters")
+    guidelines_read = models.PositiveIntegerField(
+        default=0, help_text="The newest version of the guidelines that this person said they have read; 0: none."
+    )
+    practice_done = models.PositiveIntegerField(default=0, help_text="Practice pairs answered, from the first on.")
+    gate_tries = models.PositiveSmallIntegerField(default=0, help_text="Tries at the gate's questions so far.")
+    gate_extra = models.PositiveSmallIntegerField(
+        default=0, help_text="Tries that a manager allowed beyond the project's."
+    )
+    gate_passed_at = models.DateTimeField(null=True, blank=True)
+    gate_answers = models.JSONField(
+        default=dict, blank=True, help_text="The last try: {key: of the questions asked, answers: [[option]]}."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = RaterQuerySet.as_manager()

@@ -4,6 +4,7 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from annotation.ids import new_id
 from annotation.models.pairs import Pair, Slate
@@ -49,11 +50,11 @@ class ShownOrder(models.TextChoices):
 class SkipReason(models.TextChoices):
     """Why a person passes a pair on."""
 
-    TOO_HARD = "too_hard", "I lack the knowledge"
-    UNCLEAR = "unclear", "The prompt is unclear"
-    LANGUAGE = "language", "I do not read this language well"
-    HARMFUL = "harmful", "I would rather not read this"
-    BROKEN = "broken", "Something is not shown properly"
+    TOO_HARD = "too_hard", _("I lack the knowledge")
+    UNCLEAR = "unclear", _("The prompt is unclear")
+    LANGUAGE = "language", _("I do not read this language well")
+    HARMFUL = "harmful", _("I would rather not read this")
+    BROKEN = "broken", _("Something is not shown properly")
 
 
 class Task(models.Model):

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django import template
+from django.template import Context, engines
+from django.urls import get_urlconf
 from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 
 from annotation.questionnaires import Questionnaire
+from annotation.showing import Screen
 from annotation.wording import ACTS, ROLES, STEP_NAME
 
 register = template.Library()
@@ -58,6 +64,44 @@ def step_acts(keys: Mapping[str, str]) -> list[KeyedAct]:
         KeyedAct(f"step{number}", keys.get(f"step{number}", ""), STEP_NAME % {"number": number})
         for number in range(1, 11)
     ]
+
+
+# Stand in a form that is kept for what differs between two pairs of one project.
+_SOME_ASSIGNMENT = UUID("00000000-0000-4000-8000-000000000000")
+_SOME_TOKEN = "token-of-the-request"  # noqa: S105  (a place for one)
+_KEPT_FORMS = 256
+
+
+@register.simple_tag(takes_context=True)
+def answer_form(context: Context) -> SafeString:
+    """Draw the form of a pair's answer.
+
+    On a pair that nobody has begun it is the same for every pair of a project but for the lease and the request's
+    token, so it is drawn once and kept: with all its rows it takes longer to draw than the rest of the pair.
+    """
+    screen: Screen = context["screen"]
+    if screen.draft or screen.revises or context.get("error"):
+        return _drawn(context, screen, context["csrf_token"])
+    project = context["project"]
+    # A preview has other addresses (`dashboard.preview_urls`): nobody's answer may go to them.
+    drawn_for = (project.slug, project.rationale_required, get_language(), get_urlconf())
+    key = "\n".join(map(repr, (*drawn_for, context["asks"], screen.questions)))
+    form = _forms.get(key)
+    if form is None:
+        if len(_forms) >= _KEPT_FORMS:
+            _forms.clear()
+        form = _forms[key] = _drawn(context, screen._replace(assignment_id=_SOME_ASSIGNMENT), _SOME_TOKEN)
+    own = form.replace(str(_SOME_ASSIGNMENT), str(screen.assignment_id))
+    return SafeString(own.replace(_SOME_TOKEN, str(context["csrf_token"])))  # an id and a token: nothing to escape
+
+
+_forms: dict[str, SafeString] = {}
+
+
+def _drawn(context: Context, screen: Screen, token: object) -> SafeString:
+    template = engines["django"].engine.get_template("annotation/_answer.html")  # type: ignore[attr-defined]
+    with context.push(screen=screen, csrf_token=token):
+        return SafeString(template.render(context))
 
 
 def _acts_of(asks: Questionnaire, keys: Mapping[str, str]) -> Iterator[KeyedAct]:

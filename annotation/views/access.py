@@ -17,8 +17,10 @@ from annotation import assigning
 from annotation.errors import NotAMember
 from annotation.models import Project, Rater, User
 from annotation.personalising import Interface, interface_of
+from annotation.preparing import Prepared
 
 P = ParamSpec("P")
+_AT_WORK = Prepared(Rater.objects.at_work)
 LANGUAGES = [
     (code, translation.get_language_info(code)["name_local"].capitalize()) for code, _name in settings.LANGUAGES
 ]
@@ -34,13 +36,18 @@ def interface_for(request: HttpRequest) -> Interface:
     return interface_of(request.user) if isinstance(request.user, User) else Interface()
 
 
+def language_for(request: HttpRequest) -> str:
+    """Return the language of the annotator's pages for who asks: the one they chose, else the browser's."""
+    return interface_for(request).language or translation.get_language_from_request(request)
+
+
 def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Answer in the language a person chose, else in the browser's; pages of managers stay in English."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = interface_for(request).language or translation.get_language_from_request(request)
-        with translation.override(language):
+        with translation.override(language_for(request)):
+            request.reader = _reader(request)  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             # Django's own views answer with a template that is rendered later, outside of this language.
             return response.render() if isinstance(response, TemplateResponse) else response
@@ -48,13 +55,16 @@ def in_own_language(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
     return wrapped
 
 
-def worded(request: HttpRequest) -> dict[str, Any]:
-    """Return what every annotator's page needs of its reader: language, direction, look."""
+def reader(request: HttpRequest) -> dict[str, Any]:
+    """Tell templates of annotators' pages who reads them: language and look. Others get nothing."""
+    return getattr(request, "reader", {})
+
+
+def _reader(request: HttpRequest) -> dict[str, Any]:
     return {
         "interface": interface_for(request),
         "languages": LANGUAGES,
         "language": translation.get_language(),
-        "direction": "rtl" if translation.get_language_bidi() else "ltr",
     }
 
 
@@ -72,9 +82,8 @@ def as_rater(
             # A script cannot follow a redirect to a form: it is told, and keeps the answer.
             wants_page = request.method == "GET" and not is_htmx(request)
             return redirect_to_login(request.get_full_path()) if wants_page else HttpResponse(status=401)
-        rater = Rater.objects.at_work(user, slug).first()
-        if rater is None or rater.role is None:
-            rater = _first_time(user, slug)
+        at_work = _AT_WORK.fetch(user=user.pk, slug=slug)
+        rater = at_work[0] if at_work and at_work[0].role is not None else _first_time(user, slug)
         return view(request, rater.project, rater, *args, **kwargs)
 
     return wrapped

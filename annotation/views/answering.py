@@ -1,7 +1,7 @@
 """The annotation screen. A view parses, calls one verb and renders; what is not yours is 404."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,18 +17,23 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import assigning
 from annotation.assigning import Next, Progress
 from annotation.configuring import questionnaire_of
-from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, TooLate
+from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
+from annotation.guiding import notice_for
+from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Project, Rater, SkipReason, User
 from annotation.personalising import personal
 from annotation.questionnaires import Questionnaire
+from annotation.questions import Asked
 from annotation.remembering import recent_answers
-from annotation.showing import Screen, asked_of, screen_of, screens_of
+from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
-from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx, worded
+from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
+from annotation.views.training import go_on
 from annotation.wording import WORDS
 
+PAGE = "annotation/annotate.html"
 # A browser says which pairs it has in hand; more than this many are not read.
 MOST_HELD = 10
 
@@ -43,13 +48,15 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     projects = Project.objects.filter(memberships__user=user)
     rows = [(project, assigning.progress_of(project, assigning.rater_for(project, user))) for project in projects]
-    return render(request, "annotation/index.html", {"rows": rows, **worded(request)})
+    return render(request, "annotation/index.html", {"rows": rows})
 
 
 @require_GET
 @as_rater
 def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
-    """Show the pair this person holds, or lease the next one, with those ahead."""
+    """Show the pair this person holds, or lease the next one, with those ahead; before the first, what to learn."""
+    if stage_of(project, rater) is not Stage.WORK:
+        return go_on(project, rater)
     return _Desk(request, project, rater).page()
 
 
@@ -58,23 +65,20 @@ def annotate(request: HttpRequest, project: Project, rater: Rater) -> HttpRespon
 def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Store an answer once, or a changed one, and show the next pair."""
     desk = _Desk(request, project, rater)
-    assignment = desk.own(assignment_id)
-    form = AnswerForm(request.POST, asked=asked_of(assignment, desk.questionnaire))
-    revises = request.POST.get("revises") == "1"
+    form = AnswerForm(request.POST, asked=desk.asked(assignment_id))
     if not form.is_valid():
-        return desk.again(assignment, form, form.error_line(), revises=revises)
+        return desk.again(assignment_id, form, form.error_line())
     now = timezone.now()
+    store = assigning.revise if form.revises else assigning.submit
     try:
-        # A browser's clock can claim any time; the pair has been here for so long at most.
-        held = max(now - assignment.leased_at, timedelta()).total_seconds()
-        answer = form.answer_for(assignment).capped(held)
-        store = assigning.revise if revises else assigning.submit
-        store(assignment.pk, rater, answer, now=now, sent=form.sent())
+        store(assignment_id, rater, partial(form.answer_for, now=now), now=now, sent=form.sent())
+    except LeaseNotYours as error:
+        raise Http404(str(error)) from error
     except AnswerInvalid as error:
-        return desk.again(assignment, form, str(error), revises=revises)
+        return desk.again(assignment_id, form, str(error))
     except (AlreadyAnswered, LeaseLost, TooLate) as error:
         return desk.refused(error)
-    return desk.go_on(_("Changed.") if revises else _("Saved."))
+    return desk.go_on(_("Changed.") if form.revises else _("Saved."))
 
 
 @require_POST
@@ -82,14 +86,13 @@ def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignme
 def skip_pair(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
     """Pass a pair on with a reason and show the next one."""
     desk = _Desk(request, project, rater)
-    assignment = desk.own(assignment_id)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return desk.again(assignment, None, _("The pair was not passed on: choose a reason first."))
+        return desk.again(assignment_id, None, _("The pair was not passed on: choose a reason first."))
     try:
-        assigning.skip(assignment.pk, rater, now=timezone.now(), **form.cleaned_data)
+        assigning.skip(desk.own(assignment_id).pk, rater, now=timezone.now(), **form.cleaned_data)
     except AnswerInvalid as error:
-        return desk.again(assignment, None, str(error))
+        return desk.again(assignment_id, None, str(error))
     except AlreadyAnswered as error:
         return desk.refused(error)
     return desk.go_on(_("Passed on."), recount=True)
@@ -141,7 +144,7 @@ def show_assignment(request: HttpRequest, project: Project, rater: Rater, assign
 def recent(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """List a person's last answers."""
     template = "annotation/_recent.html" if is_htmx(request) else "annotation/recent.html"
-    return render(request, template, {"project": project, "recent": recent_answers(rater), **worded(request)})
+    return render(request, template, {"project": project, "recent": recent_answers(rater)})
 
 
 @require_POST
@@ -174,6 +177,12 @@ class _Desk:
         assignment.task.project = self.project
         return assignment
 
+    def asked(self, assignment_id: UUID) -> Asked:
+        """Return what a pair's screen asks; no query where every pair of the project asks the same of two responses."""
+        if self.questionnaire.is_slate:
+            return asked_of(self.own(assignment_id), self.questionnaire)
+        return Asked(self.questionnaire, criteria_of(self.project, self.questionnaire))
+
     def next(self) -> Next:
         return assigning.next_assignment(
             self.project,
@@ -196,7 +205,7 @@ class _Desk:
         if screen is None:
             progress = assigning.progress_of(self.project, self.rater)
             screen, *ahead = self.screens(progress, set())
-        template = "annotation/_reply.html" if is_htmx(self.request) else "annotation/annotate.html"
+        template = "annotation/_reply.html" if is_htmx(self.request) else PAGE
         if is_htmx(self.request):
             ahead = [one for one in (screen, *ahead) if one.assignment_id]
         return self.render(template, {"screen": screen, "ahead": ahead, "error": error}, status=status)
@@ -227,15 +236,15 @@ class _Desk:
                 continue  # nothing of ours: at worst a pair is sent again
         return found
 
-    def again(
-        self, assignment: Assignment, form: AnswerForm | None, error: str, *, revises: bool = False
-    ) -> HttpResponse:
+    def again(self, assignment_id: UUID, form: AnswerForm | None, error: str) -> HttpResponse:
         """Refuse what was sent, in words; without a script on the same screen, with what was sent."""
+        assignment = self.own(assignment_id)
         if is_htmx(self.request):
             field = next(iter(form.errors), "") if form is not None else ""
             return JsonResponse({"message": error, "field": field}, status=422)
         if form is not None:
             assignment.draft = form.sent()
+        revises = form is not None and form.revises
         return self.page(self.screen(assignment, revises=revises), error=error, status=422)
 
     def refused(self, error: AnnotationError) -> HttpResponse:
@@ -246,6 +255,7 @@ class _Desk:
         return redirect("annotate", slug=self.project.slug)
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        context = {"notice": notice_for(self.project, self.rater), **context}
         return draw_screen(self.request, self.project, self.questionnaire, template, context, status=status)
 
 
@@ -258,16 +268,16 @@ def draw_screen(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """Render the screen, or a part of it, for a questionnaire."""
+    """Render the screen, or a part of it, for a questionnaire; the page alone takes the words of its scripts."""
     shared = {
         "project": project,
         "asks": questionnaire,
         "keys": questionnaire.key_of,
-        "words": {name: str(word) for name, word in WORDS.items()},
         "skip_reasons": SkipReason.choices,
         "confidences": CONFIDENCES,
-        **worded(request),
     }
+    if template == PAGE:
+        shared["words"] = {name: str(word) for name, word in WORDS.items()}
     response = render(request, template, {**shared, **context}, status=status)
     if questionnaire.images:
         # A picture is fetched only when its reader asks for it (static/js); without this not even then.

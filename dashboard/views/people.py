@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
+from annotation.learning import stage_of
 from annotation.models import Membership, Project, Rater, RaterKind
 from dashboard.access import managed
 from dashboard.forms import MemberForm
@@ -32,7 +33,7 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
         "added": added,
         "members": Membership.objects.filter(project=project).select_related("user").order_by("role", "user__username"),
         "steadiness": report(project, "steadiness"),
-        "rows": [(rater, rows.get(rater.name)) for rater in raters],
+        "rows": [(rater, rows.get(rater.name), stage_of(project, rater)) for rater in raters],
     }
     return show(request, project, "people.html", "people", context, status=status_of(form))
 

@@ -21,9 +21,11 @@ from routing.predicting.drifting import reasons_of
 @require_GET
 @signed_in
 def home(request: HttpRequest, user: User) -> HttpResponse:
-    """List the projects a person manages, and those they answer in."""
+    """List the projects a person manages, and those they answer in; who only answers has a page of their own."""
     managed_by = list(Project.objects.managed_by(user))
     answering = Project.objects.filter(memberships__user=user).exclude(pk__in=[project.pk for project in managed_by])
+    if not managed_by and answering.exists():
+        return redirect("annotate_index")
     context = {"rows": project_rows(managed_by), "answering": list(answering)}
     return render(request, "dashboard/home.html", context)
 

@@ -14,6 +14,7 @@ from routing.predicting.drifting import reasons_of
 SECTIONS = (
     ("project", "Overview"),
     ("imports", "Import"),
+    ("guidelines", "Guidelines"),
     ("screen", "Screen"),
     ("judges", "Judges"),
     ("routing", "Routing"),
@@ -32,6 +33,23 @@ ROUTING_TABS = (
     ("audit", "Audit"),
     ("drift", "Drift"),
 )
+
+# What people learn by.
+GUIDELINES_TABS = (("guidelines", "Guidelines"), ("training", "Practice and questions"))
+
+
+def show_guidelines(
+    request: HttpRequest,
+    project: Project,
+    template: str,
+    tab: str,
+    context: dict[str, Any] | None = None,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render one of the pages of guidelines; its template extends `dashboard/_guidelines_layout.html`."""
+    tabs = {"tabs": GUIDELINES_TABS, "tab": tab}
+    return show(request, project, template, "guidelines", {**tabs, **(context or {})}, status=status)
 
 
 def show_routing(

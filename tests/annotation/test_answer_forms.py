@@ -18,6 +18,7 @@ from tests.builders import make_pair, make_person, make_project
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+LATER = datetime(2026, 3, 2, 9, 5, tzinfo=UTC)
 
 
 def study(template: str = "pairwise", **screen: Any) -> tuple[Project, Rater, Assignment]:
@@ -35,7 +36,7 @@ def study(template: str = "pairwise", **screen: Any) -> tuple[Project, Rater, As
     return project, ben, held
 
 
-def form_of(project: Project, held: Assignment, kind: type[AnswerForm | DraftForm] = AnswerForm, **sent: Any) -> Any:
+def form_of(project: Project, held: Assignment, kind: Any = AnswerForm, **sent: Any) -> Any:
     data = QueryDict(mutable=True)
     for name, value in sent.items():
         data.setlist(name.replace("__", "-"), value if isinstance(value, list) else [value])
@@ -61,7 +62,7 @@ def test_a_choice_with_all_that_comes_with_it() -> None:
         seconds="6.5",
     )
     assert form.is_valid(), form.errors
-    answer = form.answer_for(held)
+    answer = form.answer_for(held, now=LATER)
     assert (answer.choice, answer.strength, answer.rationale, answer.confidence) == ("b", 3, "Says\nwhy.", 3)
     assert answer.reasons == (Reason("b", "correct"), Reason("a", "clear"))
     assert answer.spans == (Span("a", 0, 6, "Answer"),)
@@ -88,7 +89,7 @@ def test_choices_by_criterion_are_turned_to_the_stored_order() -> None:
     project, ben, held = study(by_criterion=True, points=3)
     form = form_of(project, held, choice__0="second2", answer="tie")
     assert form.is_valid(), form.errors
-    submit(held.pk, ben, form.answer_for(held), now=NOW)
+    submit(held.pk, ben, form.answer_for(held, now=LATER), now=NOW)
     assert set(Preference.objects.values_list("criterion__name", "choice", "strength", "shown_order")) == {
         (None, "tie", None, "ba"),
         ("tone", "a", 2, "ba"),
@@ -100,7 +101,7 @@ def test_ratings_alone_say_which_response_is_better() -> None:
     sent = {"rating__A__0": "2", "rating__A__1": "4", "rating__B__0": "5", "rating__B__1": "3"}
     form = form_of(project, held, **sent)
     assert form.is_valid(), form.errors
-    answer = form.answer_for(held)
+    answer = form.answer_for(held, now=LATER)
     names = {one.pk: one.name for one in Criterion.objects.all()}
     assert {(names[one.criterion_id], one.side): one.value for one in answer.ratings} == {
         ("tone", "b"): 2.0,
@@ -119,14 +120,14 @@ def test_equal_ratings_are_a_tie() -> None:
     project, _ben, held = study("ratings")
     form = form_of(project, held, rating__A__0="3", rating__B__0="3")
     assert form.is_valid(), form.errors
-    assert form.answer_for(held).choice == "tie"
+    assert form.answer_for(held, now=LATER).choice == "tie"
 
 
 def test_ratings_and_a_choice_may_contradict_each_other() -> None:
     project, ben, held = study("pairwise_ratings")
     form = form_of(project, held, rating__A__0="5", rating__B__0="1", answer="second1")
     assert form.is_valid(), form.errors
-    answer = form.answer_for(held)
+    answer = form.answer_for(held, now=LATER)
     assert (answer.choice, answer.basis) == ("a", "choice")
     assert {type(one) for one in answer.ratings} == {Rated}
     stored = submit(held.pk, ben, answer, now=NOW)

@@ -160,6 +160,7 @@ class Assigning(RuleBasedStateMachine):
         else:
             counts = held.state in ("leased", "submitted") or (held.state == "expired" and self.free_slots(task))
             stored = submit(held.id, self.raters[name], Answer(choice), now=self.now)
+            assert isinstance(stored, Preference)
             assert (stored.choice, stored.is_extra) == (choice, not counts)
             self.held[key] = held._replace(state="submitted" if counts else "extra", choice=choice)
             if counts and not answered:

@@ -42,7 +42,9 @@ def study(*, most: int | None = 3, expert: bool = False, pairs: int = 1) -> tupl
 def answer(project: Project, rater: Rater, choice: str) -> Preference:
     held = next_assignment(project, rater, now=NOW).assignment
     assert held is not None
-    return submit(held.pk, rater, Answer(choice), now=NOW)
+    stored = submit(held.pk, rater, Answer(choice), now=NOW)
+    assert isinstance(stored, Preference)
+    return stored
 
 
 def state() -> tuple[str, int, int, int]:

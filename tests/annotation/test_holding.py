@@ -139,3 +139,30 @@ def test_tabs_of_one_person_fill_each_place_once() -> None:
     assert set(Assignment.objects.values_list("place", flat=True)) == {0, 1, 2}
     assert {one.pk for many in found for one in many} == set(Assignment.objects.values_list("pk", flat=True))
     assert [check for check in check_invariants(now=NOW) if check.broken] == []
+
+
+@pytest.mark.django_db
+def test_somebody_with_many_answers_is_served_from_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotation.assigning.MANY_ANSWERS", 2)
+    project, rater = study(6)
+    rater.answered = 2
+    first, *_ahead = held(project, rater)
+    pair = make_pair(project)
+    open_tasks(project, [Opening(pair.pk, 10.0)], votes_wanted=1)
+    submit(first.pk, rater, Answer("a"), now=NOW)
+    # The new pair stands before all others, and is not looked for yet.
+    assert pair.pk not in {one.task.pair_id for one in held(project, rater)}
+    second = held(project, rater)[0]
+    submit(second.pk, rater, Answer("a"), now=NOW)
+    assert pair.pk in {one.task.pair_id for one in held(project, rater, now=NOW + timedelta(seconds=20))}
+
+
+@pytest.mark.django_db
+def test_the_front_is_looked_at_where_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotation.assigning.MANY_ANSWERS", 0)
+    project, rater = study(2)
+    rater.answered = 0
+    assert len(held(project, rater)) == 2
+    pair = make_pair(project)
+    open_tasks(project, [Opening(pair.pk, 10.0)], votes_wanted=1)
+    assert pair.pk in {one.task.pair_id for one in held(project, rater)}

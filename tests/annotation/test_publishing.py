@@ -12,8 +12,9 @@ import pytest
 from celery import Celery
 from celery.app import app_or_default
 from django.db import transaction
-from pytest_django.fixtures import DjangoCaptureOnCommitCallbacks, Settings
+from pytest_django.fixtures import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
+from annotation import publishing
 from annotation.models import OutboxEvent
 from annotation.publishing import publish, ring_unpublished
 from annotation.tasks import ring_unpublished as ring_unpublished_task
@@ -70,7 +71,9 @@ def test_fact_rings_every_consumer_after_commit(
     with django_capture_on_commit_callbacks(execute=True):
         event = publish("preference_submitted", {"pair_id": "p1"})
         assert messages_in(tmp_path) == []
-    assert sorted(messages_in(tmp_path)) == [
+    assert messages_in(tmp_path) == [("annotation.tasks.ring_unpublished", {})]
+    assert ring_unpublished_task() == 1
+    assert sorted(messages_in(tmp_path))[1:] == [
         ("routing.tasks.resolve_pair", {"pair_id": "p1"}),
         ("tests.also_hears", {"pair_id": "p1"}),
     ]
@@ -139,11 +142,48 @@ def test_relay_sends_no_more_than_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("consumers")
-def test_fact_nobody_hears_is_done_at_once(
+def test_fact_nobody_hears_is_done_when_it_is_rung(
     tmp_path: Path, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     use_folder(tmp_path)
     with django_capture_on_commit_callbacks(execute=True):
         publish("nobody_listens", {})
-    assert messages_in(tmp_path) == []
+    assert ring_unpublished() == 1
+    assert messages_in(tmp_path) == [("annotation.tasks.ring_unpublished", {})]
     assert OutboxEvent.objects.get().published_at is not None
+
+
+def test_facts_within_a_moment_leave_by_one_message(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fact is followed by a message: those that come while one waits by that, later ones by the next."""
+    settings.OUTBOX_DELAY_SECONDS = 5.0
+    sent: list[str] = []
+    timers: list[Any] = []
+
+    class Timer:
+        def __init__(self, seconds: float, fire: Any) -> None:
+            assert seconds == 5.0
+            self.fire = fire
+            timers.append(self)
+
+        def start(self) -> None:
+            sent.append("set")
+
+    monkeypatch.setattr("annotation.publishing.threading.Timer", Timer)
+    monkeypatch.setattr(publishing, "wake", lambda tasks, payload: sent.extend(tasks))
+    relay = publishing._Relay()
+    relay.ring_soon()
+    relay.ring_soon()
+    assert sent == ["set"]
+    timers[0].fire()
+    relay.ring_soon()
+    assert sent == ["set", "annotation.tasks.ring_unpublished", "set"]
+
+
+@pytest.mark.usefixtures("consumers")
+def test_many_facts_are_marked_in_few_queries(
+    tmp_path: Path, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    OutboxEvent.objects.bulk_create(OutboxEvent(topic="nobody_listens", payload={}) for _ in range(250))
+    use_folder(tmp_path)
+    with django_assert_max_num_queries(6):
+        assert ring_unpublished() == 250

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
-def study(pairs: int = 1, **votes: int) -> Project:
+def study(pairs: int = 1, *, votes_wanted: int = 1, most_votes: int | None = None) -> Project:
     project = make_project()
     openings = [Opening(make_pair(project).pk, float(-number)) for number in range(pairs)]
-    open_tasks(project, openings, **{"votes_wanted": 1, **votes})
+    open_tasks(project, openings, votes_wanted=votes_wanted, most_votes=most_votes)
     return project
 
 

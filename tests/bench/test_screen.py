@@ -103,8 +103,8 @@ FORM = (
 def test_a_person_who_gets_the_same_pair_again_says_so() -> None:
     annotator = Annotator(Scripted(200, FORM), "x")
     annotator.open()
-    assert annotator.fields == {"csrfmiddlewaretoken", "answer"}
-    with pytest.raises(UnexpectedReply, match="same pair"):
+    assert [form.fields for form in annotator.hand] == [{"csrfmiddlewaretoken", "answer"}]
+    with pytest.raises(UnexpectedReply, match="came again"):
         annotator.submit()
 
 

@@ -14,6 +14,7 @@ from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
+from tests.builders import make_person
 
 OPEN = {"home", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
@@ -30,6 +31,7 @@ POST_ONLY = {
     "explain_judge",
     "start_tags",
     "fetch_embeddings",
+    "another_try",
 }
 
 
@@ -63,6 +65,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
+        "preview_shown": [pack(preview_of(project, ScreenFile({})), 2)],
+        "another_try": [make_person(project, "ben").pk],
         "export": [snapshot.pk],
         "export_file": [snapshot.pk, "README.md"],
         "replay": [replay.pk],
@@ -101,7 +105,14 @@ def test_a_project_one_does_not_manage_is_not_there(
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
     # A preview takes no answer.
-    absent = {"preview_answer": 422, "chart": 404, "export_file": 404, "replay_json": 404, "mixes_json": 404}
+    absent = {
+        "preview_answer": 422,
+        "preview_shown": 422,
+        "chart": 404,
+        "export_file": 404,
+        "replay_json": 404,
+        "mixes_json": 404,
+    }
     moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 
@@ -129,7 +140,8 @@ def test_a_polled_part_says_401_instead_of_a_form(client: Client, addresses: dic
 
 def test_home_lists_what_is_managed_and_what_is_answered(ada: Client, ben: Client, eve: Client, client: Client) -> None:
     assert "/projects/helpfulness/" in ada.get("/").text
-    bens = ben.get("/").text
+    assert ben.get("/")["Location"] == "/annotate/"
+    bens = ben.get("/", follow=True).text
     assert "/annotate/helpfulness/" in bens
     assert "/projects/helpfulness/" not in bens
     assert "Helpfulness study" not in eve.get("/").text

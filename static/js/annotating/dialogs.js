@@ -18,18 +18,22 @@ export const open = (id) => {
   return true;
 };
 
-// What the digits do now, from the row that is current.
+// What the digits do now: the row that is current, and its options.
 const listSteps = () => {
-  const place = dialog("help").querySelector("[data-help-steps]");
+  const place = dialog("help").querySelector("[data-help-row]");
   const row = current();
-  const inputs = row ? [...row.querySelectorAll(".scale input")] : [];
-  place.replaceChildren(
-    ...inputs.flatMap((input) => {
+  place.hidden = !row;
+  if (!row) return;
+  place.querySelector("[data-help-question]").textContent = row.querySelector("legend").textContent.trim();
+  place.querySelector("[data-help-steps]").replaceChildren(
+    ...[...row.querySelectorAll(".scale input")].flatMap((input) => {
+      const label = input.closest("label");
       const term = document.createElement("dt");
-      term.append(input.parentElement.querySelector("kbd").cloneNode(true));
+      const key = label.querySelector("kbd").cloneNode(true);
+      key.hidden = false;
+      term.append(key);
       const what = document.createElement("dd");
-      const name = input.getAttribute("aria-label") ?? input.parentElement.querySelector(".choice__text").textContent;
-      what.textContent = task().querySelectorAll("[data-row]").length > 1 ? `${row.querySelector("legend").textContent.trim()}: ${name}` : name;
+      what.textContent = input.getAttribute("aria-label") ?? label.querySelector(".choice__text").textContent;
       return [term, what];
     }),
   );

@@ -88,8 +88,16 @@ const take = (parsed) => {
 const receive = (html) => {
   const parsed = new DOMParser().parseFromString(html, "text/html");
   take(parsed);
-  const news = parsed.querySelector("template[data-status]");
-  if (news) status.replaceChildren(document.adoptNode(news.content));
+  const progress = parsed.querySelector("template[data-status]");
+  if (progress) status.replaceChildren(document.adoptNode(progress.content));
+  const news = parsed.querySelector("template[data-notice]")?.content;
+  if (news) {
+    const now = news.querySelector("[data-guidelines-now]").childNodes;
+    document.querySelector("#guidelines [data-guidelines-text]")?.replaceChildren(...now);
+    const notice = news.firstElementChild;
+    document.getElementById("guidelines-notice").replaceWith(document.adoptNode(notice));
+    window.htmx?.process(notice);
+  }
   const wait = parsed.querySelector("template[data-waiting]")?.content.firstElementChild;
   waiting = wait ? document.adoptNode(wait) : null;
 };

@@ -12,7 +12,7 @@ const bodies = () => [...(task()?.querySelectorAll("[data-response-body]") ?? []
 
 // A region that scrolls must be reachable by keyboard; one that does not scroll must not stand in the way.
 const markScrollers = () => {
-  for (const element of holder.querySelectorAll("[data-scroller], .markdown pre, .as-code, .table-scroll, [data-sides]")) {
+  for (const element of holder.querySelectorAll("[data-scroller], .markdown pre, .table-scroll, [data-sides]")) {
     const style = getComputedStyle(element);
     const scrolls =
       (/auto|scroll/.test(style.overflowY) && element.scrollHeight > element.clientHeight + 1) ||
@@ -28,15 +28,26 @@ const markScrollers = () => {
   }
 };
 
-const addCodeCopies = (element) => {
+const addButtons = (element) => {
   for (const head of element.querySelectorAll(".code__head:not([data-ready])")) {
     head.dataset.ready = "";
     const button = document.createElement("button");
     button.type = "button";
     button.className = "code__copy";
-    button.textContent = word("copy");
+    button.dataset.label = word("copy");
+    button.setAttribute("aria-label", word("copy_code"));
     button.dataset.copyCode = "";
     head.append(button);
+  }
+  for (const place of element.querySelectorAll(".image-consent:not([data-ready])")) {
+    place.dataset.ready = "";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "image-load";
+    button.dataset.label = word("image_load");
+    button.setAttribute("aria-label", word("image_load_from", { host: place.dataset.imageHost }));
+    button.dataset.loadImage = "";
+    place.append(button);
   }
 };
 
@@ -166,27 +177,15 @@ const copy = async (button, source) => {
   setTimeout(() => delete button.dataset.copied, 1500);
 };
 
-// A picture is fetched from wherever the model's text points to, so the person is asked with the host's name first.
-const loadImage = (button) => {
-  const source = button.dataset.imageSrc;
-  if (!("images" in task().dataset)) return;
-  if (!("asked" in button.dataset)) {
-    button.dataset.asked = "";
-    let host = source;
-    try {
-      host = new URL(source).host;
-    } catch {
-      // shown as it is
-    }
-    button.textContent = word("image_ask", { host });
-    return;
-  }
+// A picture is fetched from wherever the model's text points to, so only when its reader asks, who sees the host's name.
+const loadImage = (place) => {
   const image = new Image();
   image.referrerPolicy = "no-referrer";
-  image.alt = button.dataset.imageAlt ?? "";
-  image.className = "image-loaded";
-  image.src = source;
-  button.replaceWith(image);
+  image.alt = place.dataset.imageAlt ?? "";
+  image.className = "image";
+  image.src = place.dataset.imageSrc;
+  image.addEventListener("load", markScrollers);
+  place.replaceWith(image);
 };
 
 document.addEventListener("click", (event) => {
@@ -197,7 +196,7 @@ document.addEventListener("click", (event) => {
   else if ("rawToggle" in button.dataset) showAs(response, isRaw(response) ? "read" : "raw");
   else if ("copy" in button.dataset) copy(button, response.querySelector("[data-raw]"));
   else if ("copyCode" in button.dataset) copy(button, button.closest(".code").querySelector("code"));
-  else if ("imageSrc" in button.dataset) loadImage(button);
+  else if ("loadImage" in button.dataset) loadImage(button.closest(".image-consent"));
   else if ("showAll" in button.dataset) {
     const all = response.classList.toggle("response--all");
     button.setAttribute("aria-expanded", String(all));
@@ -274,7 +273,7 @@ onShow((element) => {
   const body = element.querySelector(".prompt__body");
   const newest = element.querySelector("[data-newest]");
   if (body.scrollHeight > body.clientHeight) body.scrollTop = newest.offsetTop - body.offsetTop;
-  addCodeCopies(element);
+  addButtons(element);
   showLinked();
   showLengths();
   showSide(element.querySelector(".response--shown")?.dataset.response ?? "A");

@@ -61,9 +61,9 @@ export const answerStep = (step) => {
   const option = current()?.querySelectorAll(".scale input")[step - 1];
   if (!option) return false;
   choose(option);
-  if (!option.checked) return true; // taken back, with a line that says why
-  const next = nextUnanswered(option.closest("[data-row]"));
-  if (next) makeCurrent(next, { focus: true });
+  // Which row comes next was decided where the choice was looked at: a choice may be taken back, or free another row.
+  const now = current();
+  if (now !== option.closest("[data-row]")) makeCurrent(now, { focus: true });
   return true;
 };
 
