@@ -12,13 +12,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.errors import AnswerInvalid, RationaleMissing
-from annotation.models import Basis, Choice, ShownOrder
+from annotation.models import Basis, Choice, Preference, ShownOrder
 
 RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
 DRAFT_LIMIT = 50_000
 MOST_SPANS, SPAN_LIMIT = 40, 2_000
-# What a text is called where it cannot be stored.
+# What an annotator's text is called where it cannot be stored; managers' go by their own names.
 FIELDS: dict[str, Promise] = {
     "rationale": gettext_lazy("reason"),
     "note": gettext_lazy("note"),
@@ -170,12 +170,22 @@ def stored_choice(shown_choice: str, shown_order: str) -> Choice:
     return meanings[shown_choice]
 
 
+def choice_in_words(stored: Preference, shown_order: str) -> str:
+    """Say a stored choice by the letters on the screen of somebody who saw the responses in this order."""
+    said = {Choice.TIE: _("Equally good"), Choice.BOTH_BAD: _("Both bad"), Choice.UNSURE: _("Can't judge")}
+    if (choice := Choice(stored.choice)) in said:
+        return said[choice]
+    first = SHOWN_SIDES[ShownOrder(shown_order)]["first"] == choice
+    degrees = {1: _("%(side)s is a bit better"), 2: _("%(side)s is better"), 3: _("%(side)s is much better")}
+    return degrees[stored.strength or 2] % {"side": "A" if first else "B"}
+
+
 def storable(text: str, *, field: str, limit: int) -> str:
     """Return the text, or raise `AnswerInvalid`: both databases must give back exactly what was sent.
 
     PostgreSQL stores no NUL, and no database encodes half of a surrogate pair.
     """
-    named = {"field": FIELDS[field]}
+    named = {"field": FIELDS.get(field, field)}
     if "\x00" in text:
         raise AnswerInvalid(_("The %(field)s contains a NUL character. Remove it and send again.") % named)
     if any("\ud800" <= character <= "\udfff" for character in text):

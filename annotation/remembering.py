@@ -4,11 +4,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.utils.translation import gettext as _
-
-from annotation.answering import SHOWN_SIDES
+from annotation.answering import choice_in_words
 from annotation.leasing import ANSWERED
-from annotation.models import Assignment, Choice, Preference, Rater, ShownOrder
+from annotation.models import Assignment, Rater
 from annotation.questions import LETTERS
 from annotation.submitting import CHANGEABLE
 
@@ -45,13 +43,4 @@ def _in_words(assignment: Assignment) -> str:
         ]
         steps = sorted({rank for rank, _letter in shown})
         return " > ".join(" = ".join(letter for rank, letter in shown if rank == step) for step in steps)
-    return _choice_in_words(assignment.preference, assignment.shown_order) if assignment.preference else ""
-
-
-def _choice_in_words(stored: Preference, shown_order: str) -> str:
-    said = {Choice.TIE: _("Equally good"), Choice.BOTH_BAD: _("Both bad"), Choice.UNSURE: _("Can't judge")}
-    if (choice := Choice(stored.choice)) in said:
-        return said[choice]
-    first = SHOWN_SIDES[ShownOrder(shown_order)]["first"] == choice
-    degrees = {1: _("%(side)s is a bit better"), 2: _("%(side)s is better"), 3: _("%(side)s is much better")}
-    return degrees[stored.strength or 2] % {"side": "A" if first else "B"}
+    return choice_in_words(assignment.preference, assignment.shown_order) if assignment.preference else ""

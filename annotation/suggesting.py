@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from annotation.answering import choice_in_words
 from annotation.errors import LeaseNotYours
 from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Choice, Preference, Project, Rater, RaterKind, Suggestion
@@ -16,15 +17,15 @@ from annotation.questionnaires import Questionnaire
 SUGGESTING = (Choice.A, Choice.B, Choice.TIE, Choice.BOTH_BAD)
 
 
-def suggest(assignment: Assignment, questionnaire: Questionnaire, *, now: datetime) -> Suggestion | None:
+def suggest(assignment_id: UUID, questionnaire: Questionnaire, *, now: datetime) -> Suggestion | None:
     """Return the judge's answer to show for an answer that was just given, noted as shown; None where there is none.
 
     Never before the person's own answer, never on a hidden repeat (which would no longer be their own), and once.
     """
-    if not questionnaire.suggestion or assignment.repeats_id is not None:
+    if not questionnaire.suggestion:
         return None
-    mine = Assignment.objects.select_related("preference").get(pk=assignment.pk)
-    if mine.state not in ANSWERED or mine.preference is None:
+    mine = Assignment.objects.select_related("preference").get(pk=assignment_id)
+    if mine.repeats_id is not None or mine.state not in ANSWERED or mine.preference is None:
         return None
     said = Preference.objects.counted().filter(
         pair_id=mine.preference.pair_id,
@@ -38,6 +39,26 @@ def suggest(assignment: Assignment, questionnaire: Questionnaire, *, now: dateti
         assignment=mine, defaults={"before": mine.preference, "suggested": suggested, "shown_at": now}
     )
     return suggestion if not suggestion.outcome else None
+
+
+class Said(NamedTuple):
+    """A suggestion in the words of the screen: what the person said, what the judge said, by the letters shown."""
+
+    assignment_id: UUID
+    own: str
+    suggested: str
+    agree: bool
+
+
+def said_of(suggestion: Suggestion) -> Said:
+    """Return a suggestion as its person may see it: no name of a judge or a model, no probability."""
+    shown_order = suggestion.assignment.shown_order
+    return Said(
+        suggestion.assignment_id,
+        choice_in_words(suggestion.before, shown_order),
+        choice_in_words(suggestion.suggested, shown_order),
+        suggestion.before.choice == suggestion.suggested.choice,
+    )
 
 
 def suggestion_of(assignment_id: UUID, rater: Rater) -> Suggestion:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from django.utils.functional import Promise
+from django.utils.text import get_text_list
 
 from annotation.learning import LastTry, last_try, practice_pair, tries_left
 from annotation.models import Project, Rater
@@ -36,6 +37,11 @@ class PracticeScreen(NamedTuple):
     def chosen_name(self) -> Promise:
         """Return the choice in words."""
         return CHOICE_NAMES[self.choice]
+
+    @property
+    def expected_names(self) -> str:
+        """Return what was expected in words, put together as the language does."""
+        return get_text_list([str(name) for name in self.expected])
 
     @property
     def next_number(self) -> int | None:

@@ -3,6 +3,7 @@
 Babel reads and writes them. It is there in development only: what runs reads the compiled catalogs (`*.mo`).
 """
 
+import ast
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,11 @@ from django.utils.translation.template import templatize
 TEMPLATES = ("annotation/*.html", "components/*.html", "base.html", "400.html", "403.html", "404.html")
 # The language of the sources: its texts are the keys, so it has no catalog.
 SOURCE = "en"
-# Functions that mark a text, with what their arguments are: c for the context, numbers for the text and its plural.
-FUNCTIONS = {
-    "_": None,
-    "gettext": None,
-    "gettext_lazy": None,
+# Functions that mark a text, each with the places of context (c), text and plural among its arguments.
+FUNCTIONS: dict[str, tuple[int | tuple[int, str], ...]] = {
+    "_": (1,),
+    "gettext": (1,),
+    "gettext_lazy": (1,),
     "ngettext": (1, 2),
     "ngettext_lazy": (1, 2),
     "pgettext": ((1, "c"), 2),
@@ -47,6 +48,15 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.language}: {self.text!r} {self.what}"
+
+
+class Found(NamedTuple):
+    """A text that a source marks, or its singular and plural, with notes for translators."""
+
+    line: int
+    text: str | tuple[str, ...]
+    notes: tuple[str, ...]
+    context: str | None
 
 
 class _Plain(Catalog):
@@ -80,17 +90,38 @@ def extracted(root: Path) -> Catalog:
     found = _Plain()
     for path in source_files(root):
         where = path.relative_to(root).as_posix()
-        for line, text, notes, context in _texts_of(path):
-            found.add(text, locations=[(where, line)], auto_comments=notes, context=context)
+        for one in _texts_of(path):
+            found.add(one.text, locations=[(where, one.line)], auto_comments=one.notes, context=one.context)
     return found
 
 
-def _texts_of(path: Path) -> Iterator[tuple[int, str | tuple[str, ...], list[str], str | None]]:
+def _texts_of(path: Path) -> Iterator[Found]:
     source = path.read_text()
-    if path.suffix == ".html":
-        # Django turns a template into calls among blanks. Without indents all of it reads as Python.
-        source = "\n".join(line.lstrip() for line in templatize(source, origin=str(path)).splitlines())
-    yield from extract("python", io.BytesIO(source.encode()), FUNCTIONS, (NOTE,), {"encoding": "utf-8"})
+    yield from _texts_of_page(source, path) if path.suffix == ".html" else _texts_of_code(source)
+
+
+def _texts_of_page(source: str, path: Path) -> Iterator[Found]:
+    # Django turns a template into calls among blanks. Without indents all of it reads as Python.
+    calls = "\n".join(line.lstrip() for line in templatize(source, origin=str(path)).splitlines())
+    for line, text, notes, context in extract("python", io.BytesIO(calls.encode()), FUNCTIONS, (NOTE,)):
+        yield Found(line, text, tuple(note.removeprefix(NOTE).strip() for note in notes), context)
+
+
+def _texts_of_code(source: str) -> Iterator[Found]:
+    """Find marked texts by syntax: by tokens, those inside f-strings would show in some versions of Python only."""
+    lines = source.splitlines()
+    for call in ast.walk(ast.parse(source)):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in FUNCTIONS):
+            continue
+        places = FUNCTIONS[call.func.id]
+        marked = [one.value for one in call.args[: len(places)] if isinstance(one, ast.Constant)]
+        said = [one for one in marked if isinstance(one, str)]
+        if len(said) < len(places):
+            continue  # a text that is looked up, not marked
+        context = said.pop(0) if isinstance(places[0], tuple) else None
+        above = lines[call.lineno - 2].strip() if call.lineno > 1 else ""
+        notes = (above.partition(NOTE)[2].strip(),) if above.startswith(f"# {NOTE}") else ()
+        yield Found(call.lineno, said[0] if len(said) == 1 else tuple(said), notes, context)
 
 
 def catalog_path(root: Path, language: str, suffix: str = ".po") -> Path:

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation.views import answering, guidelines, interface, training
+from annotation.views import answering, guidelines, interface, suggesting, training
 from annotation.views.access import in_own_language
 
 urlpatterns = [
@@ -27,6 +27,8 @@ urlpatterns = [
     path("annotate/<slug:slug>/practice/", training.practice, name="practice"),
     path("annotate/<slug:slug>/practice/again/", training.practice_again, name="practice_again"),
     path("annotate/<slug:slug>/gate/", training.gate, name="gate"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/differences/", answering.show_differences, name="differences"),
+    path("annotate/<slug:slug>/<uuid:assignment_id>/suggestion/", suggesting.suggestion, name="suggestion"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/submit/", answering.submit_answer, name="submit_answer"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/skip/", answering.skip_pair, name="skip_pair"),
     path("annotate/<slug:slug>/<uuid:assignment_id>/renew/", answering.renew_lease, name="renew_lease"),

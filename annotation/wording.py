@@ -116,3 +116,8 @@ ROLES: dict[str, Promise] = {
     "tool": _("Tool"),
     "function": _("Tool"),
 }
+
+
+def script_words() -> dict[str, str]:
+    """Return what scripts say, in the language of the moment; templates call it where they need it."""
+    return {name: str(word) for name, word in WORDS.items()}

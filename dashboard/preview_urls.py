@@ -8,21 +8,23 @@ from django.urls import path
 from dashboard.views import screens
 
 HERE = "projects/<slug:slug>/screen/preview/"
+ACT = HERE + "<str:packed>/{}/"
 NOTE = "screen-preview/"
 
-# The screen's scripts make some of these from the first, so each stands where it stands below the real one.
 ACTS = {
-    "show_assignment": "",
-    "submit_answer": "submit/",
-    "skip_pair": "skip/",
-    "keep_draft": "draft/",
-    "renew_lease": "renew/",
+    "submit_answer": "submit",
+    "skip_pair": "skip",
+    "keep_draft": "draft",
+    "renew_lease": "renew",
+    "differences": "differences",
+    "suggestion": "suggestion",
 }
 OF_PROJECT = ("recent_answers", "take_break", "annotate_guidelines", "mark_guidelines_read")
 ELSEWHERE = ("annotate_index", "save_interface", "sign_in", "sign_out", "home")
 urlpatterns = [
     path(HERE, screens.preview, name="annotate"),
-    *(path(f"{HERE}<str:packed>/{act}", screens.preview_answer, name=name) for name, act in ACTS.items()),
+    path(HERE + "<str:packed>/", screens.preview_answer, {"act": "show"}, name="show_assignment"),
+    *(path(ACT.format(act), screens.preview_answer, {"act": act}, name=name) for name, act in ACTS.items()),
     *(path(f"{NOTE}<slug:slug>/", screens.preview_note, name=name) for name in OF_PROJECT),
     *(path(NOTE, screens.preview_note, name=name) for name in ELSEWHERE),
 ]

@@ -83,9 +83,19 @@ def answer_form(context: Context) -> SafeString:
     if screen.draft or screen.revises or context.get("error"):
         return _drawn(context, screen, context["csrf_token"])
     project = context["project"]
-    # A preview has other addresses (`dashboard.preview_urls`): nobody's answer may go to them.
-    drawn_for = (project.slug, project.rationale_required, get_language(), get_urlconf())
-    key = "\n".join(map(repr, (*drawn_for, context["asks"], screen.questions)))
+    key = "\n".join(
+        map(
+            repr,
+            (
+                get_urlconf(),
+                get_language(),
+                project.slug,
+                project.rationale_required,
+                context["asks"],
+                screen.questions,
+            ),
+        )
+    )
     form = _forms.get(key)
     if form is None:
         if len(_forms) >= _KEPT_FORMS:

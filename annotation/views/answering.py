@@ -17,23 +17,24 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation import assigning
 from annotation.assigning import Next, Progress
 from annotation.configuring import questionnaire_of
+from annotation.diffing import word_diff
 from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
 from annotation.guiding import notice_for
 from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED
-from annotation.models import Assignment, Project, Rater, SkipReason, User
+from annotation.models import Assignment, Project, Rater, SkipReason, Suggestion, User
 from annotation.personalising import personal
 from annotation.questionnaires import Questionnaire
 from annotation.questions import Asked
 from annotation.remembering import recent_answers
 from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
+from annotation.suggesting import said_of, suggest
 from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
 from annotation.views.training import go_on
-from annotation.wording import WORDS
+from annotation.wording import script_words
 
-PAGE = "annotation/annotate.html"
 # A browser says which pairs it has in hand; more than this many are not read.
 MOST_HELD = 10
 
@@ -78,7 +79,10 @@ def submit_answer(request: HttpRequest, project: Project, rater: Rater, assignme
         return desk.again(assignment_id, form, str(error))
     except (AlreadyAnswered, LeaseLost, TooLate) as error:
         return desk.refused(error)
-    return desk.go_on(_("Changed.") if form.revises else _("Saved."))
+    suggested = None if form.revises else suggest(assignment_id, desk.questionnaire, now=now)
+    if suggested is not None and not is_htmx(request):
+        return redirect("suggestion", slug=project.slug, assignment_id=assignment_id)
+    return desk.go_on(_("Changed.") if form.revises else _("Saved."), suggested=suggested)
 
 
 @require_POST
@@ -137,6 +141,20 @@ def show_assignment(request: HttpRequest, project: Project, rater: Rater, assign
     if assignment.state != "leased" and not revises:
         return desk.refused(TooLate(_("This pair is not open to you any more. Go on with the next one.")))
     return desk.page(desk.screen(assignment, revises=revises))
+
+
+@require_GET
+@as_rater
+def show_differences(request: HttpRequest, project: Project, rater: Rater, assignment_id: UUID) -> HttpResponse:
+    """Show what only one of two responses says, word by word: asked for, never on its own."""
+    desk = _Desk(request, project, rater)
+    responses = desk.screen(desk.own(assignment_id)).responses
+    if len(responses) != 2:
+        raise Http404(_("Differences are shown between two responses."))
+    difference = word_diff(*(response.raw for response in responses))
+    sides = zip(responses, (difference.first, difference.second), strict=True)
+    context = {"project": project, "sides": sides, "was_compared": difference.shared_share is not None}
+    return render(request, "annotation/_differences.html", context)
 
 
 @require_GET
@@ -205,12 +223,17 @@ class _Desk:
         if screen is None:
             progress = assigning.progress_of(self.project, self.rater)
             screen, *ahead = self.screens(progress, set())
-        template = "annotation/_reply.html" if is_htmx(self.request) else PAGE
+        template = "annotation/_reply.html" if is_htmx(self.request) else "annotation/annotate.html"
         if is_htmx(self.request):
             ahead = [one for one in (screen, *ahead) if one.assignment_id]
-        return self.render(template, {"screen": screen, "ahead": ahead, "error": error}, status=status)
+        context = {
+            "screen": screen,
+            "ahead": ahead,
+            "error": error,
+        }
+        return self.render(template, context, status=status)
 
-    def go_on(self, announcement: str, *, recount: bool = False) -> HttpResponse:
+    def go_on(self, announcement: str, *, recount: bool = False, suggested: Suggestion | None = None) -> HttpResponse:
         """Show what comes next: to a script the pairs it does not have yet, else a page after a redirect."""
         if not is_htmx(self.request):
             return redirect("annotate", slug=self.project.slug)
@@ -223,6 +246,7 @@ class _Desk:
             "screen": screens[0] if waits else Screen(progress),
             "ahead": [] if waits else screens,
             "announcement": announcement,
+            "suggestion": suggested and said_of(suggested),
         }
         return self.render("annotation/_reply.html", context)
 
@@ -268,16 +292,15 @@ def draw_screen(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """Render the screen, or a part of it, for a questionnaire; the page alone takes the words of its scripts."""
+    """Render the screen, or a part of it, for a questionnaire."""
     shared = {
         "project": project,
         "asks": questionnaire,
         "keys": questionnaire.key_of,
+        "words": script_words,
         "skip_reasons": SkipReason.choices,
         "confidences": CONFIDENCES,
     }
-    if template == PAGE:
-        shared["words"] = {name: str(word) for name, word in WORDS.items()}
     response = render(request, template, {**shared, **context}, status=status)
     if questionnaire.images:
         # A picture is fetched only when its reader asks for it (static/js); without this not even then.

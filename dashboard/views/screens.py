@@ -23,7 +23,7 @@ from annotation.forms import AnswerForm
 from annotation.models import Project, User
 from annotation.showing import sample_screen
 from annotation.views.access import in_own_language, is_htmx
-from annotation.views.answering import PAGE, draw_screen
+from annotation.views.answering import draw_screen
 from dashboard.access import managed, signed_in
 from dashboard.previewing import Preview, pack, preview_of, texts_for, unpack
 from dashboard.screen_forms import ScreenForm, criteria_forms
@@ -82,8 +82,8 @@ def screen_json(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_a_frame
 @require_http_methods(["GET", "HEAD", "POST"])
-@in_own_language
 @managed
+@in_own_language
 def preview(request: HttpRequest, project: Project) -> HttpResponse:
     """Show the screen with the settings that were sent, or with those stored; nothing is stored and no lease taken."""
     try:
@@ -94,9 +94,9 @@ def preview(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_a_frame
 @require_http_methods(["GET", "HEAD", "POST"])
-@in_own_language
 @managed
-def preview_answer(request: HttpRequest, project: Project, packed: str, act: str = "show") -> HttpResponse:
+@in_own_language
+def preview_answer(request: HttpRequest, project: Project, packed: str, act: str) -> HttpResponse:
     """Check an answer to a preview as a real one is checked, and say that nothing is stored."""
     if act == "draft":
         return HttpResponse(status=204)
@@ -115,7 +115,6 @@ def preview_answer(request: HttpRequest, project: Project, packed: str, act: str
 
 @in_a_frame
 @require_http_methods(["GET", "HEAD", "POST"])
-@in_own_language
 @signed_in
 def preview_note(request: HttpRequest, user: User, slug: str = "") -> HttpResponse:
     """Stand for every page that a preview leads to."""
@@ -147,9 +146,9 @@ def _page(
     )
     project.rationale_required = shown.rationale_required
     # Nobody's: what the screen keeps on the device must not meet what a manager who also answers has there.
-    context = {"screen": screen, "error": error, "user": SimpleNamespace(pk="preview", is_authenticated=True)}
+    context = {"screen": screen, "error": error, "user": SimpleNamespace(username="", is_authenticated=True)}
     with addresses_of("dashboard.preview_urls"):
-        return draw_screen(request, project, shown.questionnaire, PAGE, context, status=status)
+        return draw_screen(request, project, shown.questionnaire, "annotation/annotate.html", context, status=status)
 
 
 def _note(request: HttpRequest, title: str, text: str, *, status: int = 200) -> HttpResponse:

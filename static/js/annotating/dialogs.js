@@ -3,7 +3,7 @@
 import { change, pass } from "./hand.js";
 import { drawKeys } from "./keys.js";
 import { current } from "./rows.js";
-import { recentUrl, task } from "./stage.js";
+import { post, recentUrl, task } from "./stage.js";
 import { say, word } from "./words.js";
 
 const dialog = (id) => document.getElementById(id);
@@ -73,10 +73,22 @@ document.addEventListener("click", (event) => {
   const changed = target.closest?.("dialog [data-change]");
   if (changed) {
     event.preventDefault();
-    dialog("recent").close();
+    changed.closest("dialog").close();
     return change(changed.getAttribute("href"));
   }
   return null;
+});
+
+// A judge's answer, after one's own: kept or changed, the next pair waits behind the dialog.
+document.addEventListener("tiebreak:suggestion", (event) => {
+  dialog("suggestion").querySelector("[data-suggestion-body]").replaceChildren(event.detail);
+  open("suggestion");
+});
+dialog("suggestion")?.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-suggestion-form]")) return;
+  event.preventDefault();
+  post(event.target.action, []).catch(() => say(word("cannot_show")));
+  dialog("suggestion").close();
 });
 
 dialog("skip")?.addEventListener("submit", (event) => {
