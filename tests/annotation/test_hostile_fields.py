@@ -1,6 +1,7 @@
 """Every text that people, managers and models type: stored and shown again as it was written, by every form of it."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.hostile import HOSTILE, in_code, in_latex, in_markdown, storable
 pytestmark = pytest.mark.django_db
 HERE = "/annotate/helpfulness/"
 AREA = re.compile(r'<textarea[^>]*name="rationale"[^>]*>(.*?)</textarea>', re.S)
-FORMS = {"plain": str, "markdown": in_markdown, "latex": in_latex, "code": in_code}
+FORMS: dict[str, Callable[[str], str]] = {"plain": str, "markdown": in_markdown, "latex": in_latex, "code": in_code}
 PAYLOADS = [
     (f"{name}-{kind}", form(storable(text)))
     for name, text in HOSTILE.items()
