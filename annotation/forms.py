@@ -119,7 +119,7 @@ class AnswerForm(AskedForm):
         try:
             given = json.loads(sent)
             spans = tuple(self._span(one) for one in given)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise forms.ValidationError(
                 _("What the reason cites cannot be read. Mark it again, then submit.")
             ) from error
