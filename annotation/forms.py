@@ -50,6 +50,8 @@ class AskedForm(forms.Form):
         super().__init__(data)
         self.asked = asked
         self.questions = asked.questions()
+        # Who cannot judge the pair has nothing to say on its parts.
+        self.may_be_open = self.may_be_open or (bool(data) and data.get("answer") == "unsure")
         for question in self.questions:
             self.fields[question.name] = self._row(question)
         settings = asked.questionnaire
@@ -220,14 +222,14 @@ class AnswerForm(AskedForm):
     def _ratings(self, sides: dict[str, str]) -> Iterator[Rated]:
         rated = self.asked.rated
         for question in self.questions:
-            if question.kind == Kind.RATING:
+            if question.kind == Kind.RATING and self.cleaned_data[question.name]:
                 number = int(question.name.rpartition("-")[2])
                 value = float(self.cleaned_data[question.name])
                 yield Rated(sides[question.side], rated[number].pk, value)
 
     def _by_criterion(self, assignment: Assignment) -> Iterator[ByCriterion]:
         for question in self.questions:
-            if question.kind == Kind.CHOICE and question.name != "answer":
+            if question.kind == Kind.CHOICE and question.name != "answer" and self.cleaned_data[question.name]:
                 number = int(question.name.rpartition("-")[2])
                 sent = self.cleaned_data[question.name]
                 yield ByCriterion(self.asked.further[number].pk, *_read_choice(sent, assignment.shown_order))
