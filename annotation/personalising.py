@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotation.errors import AnnotationError, QuestionnaireInvalid
 from annotation.models import User
@@ -16,6 +18,13 @@ LOOKS: dict[str, tuple[str, ...]] = {
     "text_size": ("s", "m", "l", "xl"),
     "width": ("narrow", "normal", "wide"),
     "motion": ("auto", "reduce"),
+}
+NAMES: dict[str, Promise] = {
+    "language": gettext_lazy("Language"),
+    "theme": gettext_lazy("Colours"),
+    "text_size": gettext_lazy("Size of the texts"),
+    "width": gettext_lazy("Width of the lines"),
+    "motion": gettext_lazy("Movement"),
 }
 
 
@@ -50,7 +59,7 @@ def save_interface(user: User, sent: Mapping[str, Any]) -> Interface:
         if name in sent:
             if sent[name] not in known:
                 raise AnnotationError(
-                    _("%(setting)s cannot be %(value)s.") % {"setting": name, "value": str(sent[name])[:40]}
+                    _("%(setting)s cannot be %(value)s.") % {"setting": NAMES[name], "value": str(sent[name])[:40]}
                 )
             changed = replace(changed, **{name: sent[name]})
     keys = {act: str(sent[f"key-{act}"]).strip() for act in KEYS if f"key-{act}" in sent}

@@ -198,6 +198,7 @@ USE_I18N = True
 # The annotator's pages; those of managers are in English.
 LANGUAGES = [("en", "English"), ("de", "German"), ("es", "Spanish"), ("ar", "Arabic"), ("zh-hans", "Chinese")]
 LOCALE_PATHS = [BASE_DIR / "annotation" / "locale"]
+FORMAT_MODULE_PATH = ["annotation.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

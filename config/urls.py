@@ -3,6 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
+handler400 = "annotation.views.failing.bad_request"
 handler404 = "annotation.views.failing.not_found"
 
 urlpatterns = [

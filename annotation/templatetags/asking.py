@@ -1,15 +1,18 @@
 """Filters and tags for what the screen asks, and for what was answered of it so far."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from django import template
 from django.template import Context, engines
 from django.urls import get_urlconf
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language
+from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext as _
 
 from annotation.questionnaires import Questionnaire
 from annotation.showing import Screen
@@ -49,6 +52,20 @@ def chip(letter: str, index: int) -> str:
 def role_name(role: str) -> str | Promise:
     """Return what a turn's role is called."""
     return ROLES.get(role, role)
+
+
+@register.filter
+def ago(moment: datetime) -> str:
+    """Say how long ago something was, in one unit."""
+    minutes = int((timezone.now() - moment).total_seconds() // 60)
+    hours, days = minutes // 60, minutes // (24 * 60)
+    if minutes < 1:
+        return _("just now")
+    if hours < 1:
+        return ngettext("%(n)d minute ago", "%(n)d minutes ago", minutes) % {"n": minutes}
+    if days < 1:
+        return ngettext("%(n)d hour ago", "%(n)d hours ago", hours) % {"n": hours}
+    return ngettext("%(n)d day ago", "%(n)d days ago", days) % {"n": days}
 
 
 @register.simple_tag

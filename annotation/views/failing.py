@@ -10,6 +10,12 @@ from annotation.views.access import language_for
 ANNOTATORS = ("/annotate/", "/annotation-settings/", "/sign-in/", "/sign-out/")
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Say that what was sent cannot be read."""
+    with _in_its_language(request):
+        return defaults.bad_request(request, exception)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Say that nothing is here, or nothing for who asks."""
     with _in_its_language(request):

@@ -150,6 +150,22 @@ def test_the_next_pair_is_shown_while_the_answer_is_still_on_its_way(page: Page,
     assert Preference.objects.count() == 0
 
 
+def test_differences_lengths_and_raw_text_are_shown_on_demand(page: Page, long_study: Project) -> None:
+    begin(page)
+    marks = page.locator("mark.diff:visible")
+    expect(marks).to_have_count(0)
+    press(page, "d")
+    expect(marks.first).to_be_visible()
+    expect(page.get_by_role("button", name="Differences")).to_have_attribute("aria-pressed", "true")
+    press(page, "w")
+    expect(marks).to_have_count(0)
+    expect(page.locator('[data-response="A"] [data-raw]')).to_be_visible()
+    press(page, "w l")
+    expect(page.locator('[data-response="A"] [data-length]')).to_have_text(
+        re.compile(r"^[\d,]+ words, [\d,]+ characters$")
+    )
+
+
 def test_the_lease_is_shown_counting_down(page: Page, study: Project) -> None:
     begin(page)
     expect(page.locator("[data-lease]")).to_contain_text(re.compile(r"held for you\s+(20:00|19:5\d)"))

@@ -79,6 +79,19 @@ def test_a_reload_shows_no_pair_again_that_waits_to_be_sent(page: Page, study: P
     assert Preference.objects.count() == 2
 
 
+def test_a_page_made_before_the_answer_came_in_does_not_ask_it_again(page: Page, study: Project) -> None:
+    begin(page)
+    first = shown(page)
+    stale = page.request.get(HERE)
+    press(page, "2 Enter")
+    all_sent(page)
+    page.route(f"**{HERE}", lambda route: route.fulfill(response=stale))
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-ready", "")
+    assert shown(page) != first
+    expect(page.locator("#task-status")).to_contain_text("1 of 10")
+
+
 def test_an_answer_whose_reply_was_lost_is_stored_once(page: Page, study: Project) -> None:
     begin(page)
     lost: list[Request] = []

@@ -56,7 +56,7 @@ def test_the_tab_key_goes_from_prompt_to_responses_to_choice_to_submit(page: Pag
     begin(page)
     page.locator("#prompt-title").focus()
     reached = []
-    for _stop in range(10):
+    for _stop in range(11):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -67,6 +67,7 @@ def test_the_tab_key_goes_from_prompt_to_responses_to_choice_to_submit(page: Pag
     assert reached == [
         "Fold p",
         "Scroll together",
+        "Differences",
         "Raw text of response A",
         "Copy response A",
         "Raw text of response B",

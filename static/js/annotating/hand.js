@@ -313,17 +313,23 @@ outbox.listen({
 
 export const begin = () => {
   const first = task();
-  const answered = outbox.ids();
+  const waits = outbox.ids();
+  const sent = outbox.sentIds();
+  for (const id of sent) finished.add(id);
   take(document);
   if (!first) waiting = holder.firstElementChild;
-  if (first && !(answered.has(idOf(first)) && !("revises" in first.dataset))) {
-    show(first, { focus: false });
-  } else if (first || hand.length) {
-    showNext();
+  const isAnswered = first && !("revises" in first.dataset) && (waits.has(idOf(first)) || sent.has(idOf(first)));
+  if (first && !isAnswered) show(first, { focus: false });
+  else if (first || hand.length) showNext();
+  if (isAnswered && sent.has(idOf(first))) {
+    // The server made this page before it had the answer that it has now.
+    const place = status.querySelector("[data-progress]");
+    place.dataset.done = Number(place.dataset.done) + 1;
+    if (!waits.size) goOnIfEmpty();
   }
   showProgress();
   showUndo();
-  if (answered.size) outbox.send();
+  if (waits.size) outbox.send();
 };
 
 document.addEventListener("click", (event) => {

@@ -6,6 +6,9 @@ import { drop, isDurable, keep, kept, keysFrom } from "./storing.js";
 import { person, post, project } from "./stage.js";
 
 const PREFIX = `tiebreak-outbox:${person}:${project}:`;
+// What was sent a moment ago: a page that the server made meanwhile may still show it as open.
+const SENT = `tiebreak-sent:${person}:${project}`;
+const SENT_FOR_MS = 60_000;
 const RETRY_SECONDS = [2, 4, 8, 15, 30];
 const TIMEOUT_MS = 20_000;
 const KEEPALIVE_LIMIT = 60_000; // browsers refuse more in a request that outlives its page
@@ -26,6 +29,9 @@ export const entries = () =>
     .map((key) => ({ key, ...kept(key) }))
     .filter((entry) => entry.id);
 export const ids = () => new Set(entries().map((entry) => entry.id));
+
+const sentLately = () => (kept(SENT) ?? []).filter((one) => Date.now() - one.at < SENT_FOR_MS);
+export const sentIds = () => new Set(sentLately().map((one) => one.id));
 
 export const put = (entry) => {
   const order = `${String(Date.now()).padStart(15, "0")}-${String(count++).padStart(4, "0")}`;
@@ -85,6 +91,7 @@ async function deliver(entry) {
   }
   const { status } = response;
   if (response.ok) {
+    keep(SENT, [...sentLately(), { id: entry.id, at: Date.now() }]);
     drop(entry.key);
     heard.taken?.(entry, body);
     return true;

@@ -22,7 +22,7 @@ export const link = (href, text) => Object.assign(document.createElement("a"), {
 const language = document.documentElement.lang || "en";
 export const number = (value) => {
   try {
-    return new Intl.NumberFormat(language, { numberingSystem: "latn" }).format(value);
+    return new Intl.NumberFormat(language, { numberingSystem: "latn", useGrouping: "always" }).format(value);
   } catch {
     return String(value);
   }
