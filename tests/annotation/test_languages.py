@@ -387,6 +387,7 @@ def visit_choices(visits: Visits) -> None:
         "a NUL": {**good, "rationale": "\x00"},
         "a broken quote": {**good, "spans": "7"},
         "many quotes": {**good, "spans": spans},
+        "questions of before": {**good, "asks": "others"},
         "a negative time": {**good, "seconds": "-1"},
         "a time that is none": {**good, "seconds": "가"},
     }
@@ -396,7 +397,7 @@ def visit_choices(visits: Visits) -> None:
     visits.post("skipping without a reason", f"{first}skip/", {})
     visits.post("a long note", f"{first}skip/", {"reason": "unclear", "note": "가" * 2_001}, **HTMX)
     visits.post("a draft that is none", f"{first}draft/", {"answer": "third"}, **HTMX)
-    visits.post("a long draft", f"{first}draft/", {"rationale": "가" * 50_001}, **HTMX)
+    visits.post("a long draft", f"{first}draft/", {"rationale": "가" * 200_001}, **HTMX)
     visits.post("an answer", f"{first}submit/", good)
     visits.post("another answer", f"{first}submit/", {**good, "answer": "tie"}, **HTMX)
     visits.post("skipping what was answered", f"{first}skip/", {"reason": "unclear"}, **HTMX)
