@@ -91,10 +91,11 @@ def _one_a_slate(
 ) -> tuple[list[UUID], dict[UUID, UUID]]:
     """Return one pair for each slate that these pairs are part of, and its slate; it has the highest priority of them.
 
-    A slate that has a task keeps the pair that this was opened for.
+    A slate that has a task, of whichever tier, keeps the pair that this was opened for: by it a person who ordered the
+    slate for one tier is known in the other.
     """
     slate_of = slates_of(project, pair_ids)
-    anchors = dict(Task.objects.filter(slate__in=set(slate_of.values()), tier=tier).values_list("slate_id", "pair_id"))
+    anchors = dict(Task.objects.filter(slate__in=set(slate_of.values())).values_list("slate_id", "pair_id"))
     for pair_id in pair_ids:
         anchor = anchors.setdefault(slate_of[pair_id], pair_id)
         priorities[anchor] = max(priorities.get(anchor, priorities[pair_id]), priorities[pair_id])

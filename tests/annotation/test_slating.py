@@ -9,7 +9,20 @@ from annotation.answering import Answer
 from annotation.assigning import Opening, next_assignment, open_tasks, revise, submit
 from annotation.checking import check_invariants
 from annotation.errors import AnswerInvalid
-from annotation.models import Assignment, Basis, OutboxEvent, Pair, Preference, Project, Ranking, Slate, Task
+from annotation.models import (
+    Assignment,
+    Basis,
+    Membership,
+    OutboxEvent,
+    Pair,
+    Preference,
+    Project,
+    Ranking,
+    Role,
+    Slate,
+    Task,
+    Tier,
+)
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_response
 
 pytestmark = pytest.mark.django_db
@@ -185,3 +198,17 @@ def test_responses_that_come_later_do_not_change_a_slate() -> None:
     )
     open_tasks(project, [Opening(new.pk)], votes_wanted=1)
     assert sorted(slate.entries.count() for slate in Slate.objects.all()) == [2, 3]
+
+
+def test_who_ordered_a_slate_is_not_asked_again_in_the_other_tier() -> None:
+    project = slated(4, template="best_worst")
+    first = opened(project)
+    others = Pair.objects.exclude(pk=first.pair_id)
+    open_tasks(project, [Opening(pair.pk) for pair in others], votes_wanted=1, tier=Tier.EXPERT)
+    assert set(Task.objects.values_list("pair", flat=True)) == {first.pair_id}
+    Membership.objects.filter(user__username="ben").update(role=Role.EXPERT)
+    ben = make_person(project)
+    held = next_assignment(project, ben, now=NOW).assignment
+    assert held is not None
+    submit(held.pk, ben, Answer(ranks=(1, 2, 2, 3), basis=Basis.BEST_WORST), now=NOW)
+    assert next_assignment(project, ben, now=NOW).assignment is None

@@ -151,7 +151,8 @@ def test_pausing_stops_new_work_and_going_on_brings_it_back(ada: Client, project
 
 
 def test_a_new_project_is_managed_by_who_made_it(eve: Client) -> None:
-    values = {"title": "Réponses utiles", "votes_wanted": 3, "pay_per_answer_usd": "0.30"}
+    chosen = {"start": "pairwise", "points": 7}
+    values = {"title": "Réponses utiles", "votes_wanted": 3, "pay_per_answer_usd": "0.30", **chosen}
     response = eve.post("/new-project/", values)
     assert response["Location"] == "/projects/reponses-utiles/imports/"
     assert eve.get("/projects/reponses-utiles/").status_code == 200
