@@ -16,8 +16,9 @@ from annotation.models import Basis, Choice, Preference, ShownOrder
 
 RATIONALE_LIMIT = 20_000
 NOTE_LIMIT = 2_000
-DRAFT_LIMIT = 50_000
 MOST_SPANS, SPAN_LIMIT = 40, 2_000
+# The longest reason and as many of the longest quotes as there may be, with what JSON puts around and into them.
+DRAFT_LIMIT = 200_000
 # What an annotator's text is called where it cannot be stored; managers' go by their own names.
 FIELDS: dict[str, Promise] = {
     "rationale": gettext_lazy("reason"),

@@ -156,6 +156,10 @@ def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
 # --- Serving --------------------------------------------------------------------------------------------------------
 
 
+class _Overtaken(Exception):
+    """Another tab of a person was faster with one of their own leases."""
+
+
 class _Serving(NamedTuple):
     """For whom leases are taken, and how."""
 
@@ -195,7 +199,7 @@ def _next_once(serving: _Serving) -> Next:
         try:
             with transaction.atomic():
                 return _served(serving)
-        except IntegrityError:
+        except (IntegrityError, _Overtaken):
             continue  # another tab of this person took the place or the pair: what it took is theirs now
     raise AssertionError(f"{serving.rater} reached for pairs in more tabs than {ROUNDS} at once.")
 
@@ -284,8 +288,10 @@ def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) ->
     skips = connection.features.has_select_for_update_skip_locked
     rounds = (True, False) if skips and others_at_work else (skips,)
     for skip_locked in rounds:
+        # Who waits takes one: to hold a row while waiting for another is how deadlocks begin.
+        most = 1 if skips and not skip_locked else len(places)
         for tier in serving.tiers:
-            if tasks := _best(serving, tier, skip_locked, len(places)):
+            if tasks := _best(serving, tier, skip_locked, most):
                 return _lease(serving, tasks, places)
     return []
 
@@ -344,11 +350,15 @@ _FREE = Prepared(_free_tasks)
 def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[Assignment]:
     """Give slots to a person; their own lease that ran out keeps its row, its draft and the order shown.
 
-    Caller holds the tasks' rows, which have a free slot each.
+    Caller holds the tasks' rows, which have a free slot each. Places are taken in order, so that of two tabs that reach
+    for the same ones the second waits for the first and never the other way round too. Raises `_Overtaken`.
     """
     Task.objects.filter(pk__in=[task.pk for task in tasks]).update(taken=F("taken") + 1, next_slot=F("next_slot") + 1)
     lapsed_of = {task.pk: task.lapsed for task in tasks}  # type: ignore[attr-defined]  # set by `_take_best`
     ended = Assignment.objects.in_bulk([lapsed for lapsed in lapsed_of.values() if lapsed])
+    if any(assignment.state != AssignmentState.EXPIRED for assignment in ended.values()):
+        # It was answered or passed on while we waited for its task: the row lock is newer than what was looked up.
+        raise _Overtaken
     leased = []
     for task, place in zip(tasks, places, strict=False):
         assignment = ended.get(lapsed_of[task.pk]) or Assignment(
@@ -363,9 +373,11 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
         task.taken += 1
         task.next_slot += 1
         leased.append(assignment)
-    Assignment.objects.bulk_create(assignment for assignment in leased if assignment._state.adding)
-    for assignment in ended.values():
-        assignment.save()
+    if ended:
+        for assignment in leased:
+            assignment.save()
+    else:
+        Assignment.objects.bulk_create(leased)
     return leased
 
 

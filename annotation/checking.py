@@ -125,6 +125,29 @@ def _astray(now: datetime) -> "QuerySet[Any]":
     return Assignment.objects.filter(choices | orders)
 
 
+def _stale(now: datetime) -> "QuerySet[Any]":
+    """Return leases that were answered or passed on before: what ended so is never leased again."""
+    ended = Q(finished_at__isnull=False) | ~Q(skip_reason="") | Q(preference__isnull=False) | Q(ranking__isnull=False)
+    return Assignment.objects.filter(state=AssignmentState.LEASED).filter(ended)
+
+
+def _no_repeats(now: datetime) -> "QuerySet[Any]":
+    """Return hidden repeats that do not ask the same person about the same pair, once, with the sides swapped."""
+    same = Q(repeats__rater=F("rater"), repeats__task=F("task"), repeats__repeats__isnull=True)
+    answered = Q(repeats__state=AssignmentState.SUBMITTED)
+    return Assignment.objects.filter(repeats__isnull=False).filter(
+        ~(same & answered) | Q(repeats__shown_order=F("shown_order"))
+    )
+
+
+def _out_of_order(now: datetime) -> "QuerySet[Any]":
+    """Return preferences that do not stand and fall with the order of a slate that they follow from."""
+    as_ranked = Q(
+        rater=F("ranking__rater"), is_current=F("ranking__is_current"), is_extra=F("ranking__is_extra"), repeats=None
+    )
+    return Preference.objects.filter(ranking__isnull=False).exclude(as_ranked)
+
+
 PROMISES = (
     _Promise("no_overshoot", "held and answered slots are never more than the votes wanted", _overshooting, "project"),
     _Promise("splits_grow", "a task that may grow ends agreed, or with its most votes", _unsettled, "project"),
@@ -136,4 +159,12 @@ PROMISES = (
     _Promise(
         "answers_belong", "an answer is by the person, on the pair and in the order leased", _astray, "task__project"
     ),
+    _Promise("leases_are_fresh", "what is held was neither answered nor passed on before", _stale, "task__project"),
+    _Promise(
+        "repeats_are_same",
+        "a hidden repeat asks its person the same pair with the sides swapped",
+        _no_repeats,
+        "task__project",
+    ),
+    _Promise("orders_hold", "what an order says of its pairs counts as the order does", _out_of_order, "pair__project"),
 )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from annotation.errors import QuestionnaireInvalid
 from annotation.models import Criterion, Preference, Project, Rating
+from annotation.questionnaires import check_storable
 
 OVERALL = "overall"
 LONGEST_NAME = 120
@@ -33,6 +34,7 @@ def list_criteria(project: Project, rows: Sequence[CriterionRow]) -> None:
     """
     rows = [row._replace(name=row.name.strip(), description=row.description.strip()) for row in rows]
     check_criteria([row.name for row in rows])
+    check_storable("criteria", [row.description for row in rows])
     there = {one.pk: one for one in project.criteria.exclude(position=0)}
     named = {one.name: one for one in there.values() if one.pk not in {row.id for row in rows}}
     kept = [named.get(row.name) if row.id is None else there.get(row.id) for row in rows]
@@ -52,6 +54,7 @@ def list_criteria(project: Project, rows: Sequence[CriterionRow]) -> None:
 
 def check_criteria(names: Sequence[str]) -> None:
     """Raise `QuestionnaireInvalid` for a name that no criterion can have, or that two would have."""
+    check_storable("criteria", names)
     for number, name in enumerate(names):
         if not name or len(name) > LONGEST_NAME or name == OVERALL:
             raise QuestionnaireInvalid(

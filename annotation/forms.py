@@ -27,12 +27,16 @@ from annotation.questions import Asked, Kind, Question
 
 TIMES = ("seconds", "reading_seconds", "deciding_seconds")
 CONFIDENCES = [(1, gettext_lazy("unsure")), (2, gettext_lazy("fairly sure")), (3, gettext_lazy("sure"))]
+# Beyond the end of any text.
+LAST_OFFSET = 10**9
 NOT_HERE = gettext_lazy("That choice is not on this screen. Choose again, then submit.")
 
 
 class AskedForm(forms.Form):
     """The fields of a screen: a row of options for every question, and what may be said beside them."""
 
+    # Which questions the form was made for (`Asked.key`); a script that says nothing answers those of now.
+    asks = forms.CharField(required=False)
     rationale = forms.CharField(required=False, strip=False)
     spans = forms.CharField(required=False)
     seconds = forms.FloatField(required=False, min_value=0)
@@ -46,6 +50,8 @@ class AskedForm(forms.Form):
         super().__init__(data)
         self.asked = asked
         self.questions = asked.questions()
+        # Who cannot judge the pair has nothing to say on its parts.
+        self.may_be_open = self.may_be_open or (bool(data) and data.get("answer") == "unsure")
         for question in self.questions:
             self.fields[question.name] = self._row(question)
         settings = asked.questionnaire
@@ -111,6 +117,15 @@ class DraftForm(AskedForm):
 class AnswerForm(AskedForm):
     """A whole answer."""
 
+    def clean_asks(self) -> str:
+        """Refuse a form made for other questions: what it sends may stand for something else by now."""
+        sent = str(self.cleaned_data["asks"])
+        if sent and sent != self.asked.key:
+            raise forms.ValidationError(
+                _("The questions of this project were changed since this page was opened. Reload it, then answer.")
+            )
+        return sent
+
     def clean_spans(self) -> tuple[Span, ...]:
         """Return the parts of responses that the reason cites, by the letters shown."""
         sent = self.cleaned_data["spans"]
@@ -119,7 +134,8 @@ class AnswerForm(AskedForm):
         try:
             given = json.loads(sent)
             spans = tuple(self._span(one) for one in given)
-        except (ValueError, TypeError, KeyError) as error:
+        # Beside what is no JSON and no span: numbers without an end, and lists in lists in lists.
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise forms.ValidationError(
                 _("What the reason cites cannot be read. Mark it again, then submit.")
             ) from error
@@ -131,7 +147,7 @@ class AnswerForm(AskedForm):
 
     def _span(self, one: dict[str, Any]) -> Span:
         side, start, end = str(one["side"]), int(one["start"]), int(one["end"])
-        if len(side) != 1 or side not in self.asked.letters or not 0 <= start < end:
+        if len(side) != 1 or side not in self.asked.letters or not 0 <= start < end <= LAST_OFFSET:
             raise ValueError(f"no span of this screen: {one}")
         return Span(side, start, end, str(one["text"])[:SPAN_LIMIT])
 
@@ -161,9 +177,21 @@ class AnswerForm(AskedForm):
         """Return the answer in the stored order. Raises `AnswerInvalid`.
 
         The time is what the browser counted, but no more than since the pair was leased: its clock can claim anything.
+        A form that changes an answer counts on from the time that was sent with it: what came in since is its own.
         """
         held = max(now - assignment.leased_at, timedelta()).total_seconds()
-        return self._answer(assignment).capped(held)
+        answer = self._answer(assignment)
+        if self.revises:
+            answer = answer._replace(
+                seconds=self._since("seconds", assignment),
+                reading_seconds=self._since("reading_seconds", assignment),
+                deciding_seconds=self._since("deciding_seconds", assignment),
+            )
+        return answer.capped(held)
+
+    def _since(self, name: str, assignment: Assignment) -> float | None:
+        sent: float | None = self.cleaned_data[name]
+        return None if sent is None else max(0.0, sent - float(assignment.draft.get(name) or 0))
 
     def _answer(self, assignment: Assignment) -> Answer:
         values = self.cleaned_data
@@ -194,14 +222,14 @@ class AnswerForm(AskedForm):
     def _ratings(self, sides: dict[str, str]) -> Iterator[Rated]:
         rated = self.asked.rated
         for question in self.questions:
-            if question.kind == Kind.RATING:
+            if question.kind == Kind.RATING and self.cleaned_data[question.name]:
                 number = int(question.name.rpartition("-")[2])
                 value = float(self.cleaned_data[question.name])
                 yield Rated(sides[question.side], rated[number].pk, value)
 
     def _by_criterion(self, assignment: Assignment) -> Iterator[ByCriterion]:
         for question in self.questions:
-            if question.kind == Kind.CHOICE and question.name != "answer":
+            if question.kind == Kind.CHOICE and question.name != "answer" and self.cleaned_data[question.name]:
                 number = int(question.name.rpartition("-")[2])
                 sent = self.cleaned_data[question.name]
                 yield ByCriterion(self.asked.further[number].pk, *_read_choice(sent, assignment.shown_order))

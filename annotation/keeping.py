@@ -145,7 +145,8 @@ def _put_aside(replaced: Preference) -> dict[UUID, Preference]:
 def _standing(stored: Preference) -> "QuerySet[Preference]":
     """Return the rows of an answer to a pair, by criterion and on the whole, but for those that were replaced."""
     mine = Preference.objects.filter(pair_id=stored.pair_id, rater_id=stored.rater_id, repeats=stored.repeats_id)
-    return mine.filter(replaced_by__isnull=True)
+    # A criterion that is not asked any more leaves a row that nothing replaces; a repeat's rows are never current.
+    return mine.filter(replaced_by__isnull=True) if stored.repeats_id else mine.filter(is_current=True)
 
 
 def _ratings_before(replaced: Preference) -> list[dict[str, Any]]:

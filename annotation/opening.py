@@ -54,6 +54,10 @@ def open_tasks(
     pair_ids = sorted(priorities)
     opened = 0
     with transaction.atomic():
+        if project.template in SLATES:
+            # Two that open pairs of one prompt wait here for each other: what one makes a slate of is what the other
+            # finds.
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         for start in range(0, len(pair_ids), BATCH):
             batch = pair_ids[start : start + BATCH]
             _refuse_strangers(project, batch)

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
+from django.db.transaction import TransactionManagementError
 
 M = TypeVar("M", bound=Model)
 Value = UUID | str | float
@@ -33,13 +34,14 @@ class _Compiled(NamedTuple):
     sql: str
     parameters: tuple[Any, ...]
     places: dict[str, list[int]]
+    locks: bool
 
 
 class Prepared(Generic[M]):
     """A query of instances. `build(*shape, **values)` returns it as a queryset, whose SQL only `shape` decides.
 
     Values are ids and texts that stand in conditions as they are. Compiled once a thread, for each shape; a query that
-    locks rows is compiled, like any, in a transaction.
+    locks rows is refused outside of a transaction, as Django does when it compiles one.
     """
 
     def __init__(self, build: Callable[..., "QuerySet[M]"]) -> None:
@@ -52,6 +54,8 @@ class Prepared(Generic[M]):
         known: dict[Any, _Compiled] = self._known.__dict__.setdefault(connection.vendor, {})
         if (compiled := known.get(shape)) is None:
             compiled = known[shape] = self._compiled(shape, {name: type(value) for name, value in values.items()})
+        if compiled.locks and connection.get_autocommit():
+            raise TransactionManagementError("A query that locks rows is asked in a transaction, or it locks nothing.")
         parameters = list(compiled.parameters)
         for name, value in values.items():
             for place in compiled.places[name]:
@@ -71,7 +75,7 @@ class Prepared(Generic[M]):
             name: [at for at, one in enumerate(parameters) if one == _stored(mark)] for name, mark in marks.items()
         }
         assert all(places.values()), f"a value stands in no condition: {places}"  # noqa: S101  (a mistake in the code)
-        return _Compiled(compiler, sql, tuple(parameters), places)
+        return _Compiled(compiler, sql, tuple(parameters), places, locks=queryset.query.select_for_update)
 
     @staticmethod
     def _instances(compiler: Any, rows: list[tuple[Any, ...]]) -> list[M]:

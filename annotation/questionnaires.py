@@ -16,6 +16,7 @@ from annotation.errors import QuestionnaireInvalid
 from annotation.models.projects import Template
 
 POINTS = (2, 3, 5, 7)
+LARGEST = 1e9
 RATING_POINTS = range(2, 11)
 MOST_CHIPS, LONGEST_CHIP, LONGEST_WORDS = 16, 60, 300
 
@@ -152,6 +153,8 @@ def read_questionnaire(template: str, settings: Mapping[str, Any]) -> Questionna
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
         raise QuestionnaireInvalid(unknown[0], f"is not a setting. The settings are: {', '.join(SETTINGS)}.")
+    for name, value in settings.items():
+        check_storable(name, value)
     values = {name: _of_kind(name, value) for name, value in settings.items()}
     questionnaire = replace(Questionnaire(template=template), **values)
     _check(questionnaire)
@@ -173,8 +176,8 @@ def parse_setting(name: str, text: str) -> Any:
         return [part for one in text.split(";") if (part := one.strip())]
     try:
         return json.loads(SAID.get(text.lower(), text))
-    except ValueError:
-        raise QuestionnaireInvalid(name, f"is {text!r}; it takes {_kind_in_words(kind)}.") from None
+    except (ValueError, RecursionError):
+        raise QuestionnaireInvalid(name, f"is {text[:40]!r}; it takes {_kind_in_words(kind)}.") from None
 
 
 def _of_kind(name: str, value: Any) -> Any:
@@ -183,7 +186,7 @@ def _of_kind(name: str, value: Any) -> Any:
         return value
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
         return float(value)
     if kind is str and isinstance(value, str):
         return value.strip()
@@ -192,6 +195,18 @@ def _of_kind(name: str, value: Any) -> Any:
     if get_origin(kind) is Mapping and _holds_texts(value):
         return {key: text.strip() for key, text in value.items() if text.strip()}
     raise QuestionnaireInvalid(name, f"is {value!r}; it takes {_kind_in_words(kind)}.")
+
+
+def check_storable(name: str, value: Any) -> None:
+    """Raise `QuestionnaireInvalid` for a text that a database cannot store, in lists and objects too."""
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise QuestionnaireInvalid(name, "hold a character that cannot be stored (NUL, or half of one). Remove it.")
+    elif isinstance(value, Mapping):
+        check_storable(name, [*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for one in value:
+            check_storable(name, one)
 
 
 def _holds_texts(value: Any) -> bool:

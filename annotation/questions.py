@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotation.models import Criterion, Template
+from annotation.models.pairs import content_hash
 from annotation.questionnaires import Questionnaire
 
 Text = str | Promise
@@ -88,6 +89,19 @@ class Asked(NamedTuple):
     def letters(self) -> str:
         """Return what the responses are called, in the order shown."""
         return LETTERS[: self.responses]
+
+    @property
+    def key(self) -> str:
+        """Return what tells whether a form was made for these questions.
+
+        Made of what the numbers and places that it sends stand for, whatever its language: a reason is sent by its
+        place in the list, a rating by the place of its criterion.
+        """
+        asked = self.questionnaire
+        shape = [asked.template, asked.by_criterion, asked.rating_points, asked.confidence, self.responses]
+        lists = [asked.reasons, asked.content_flags, sorted(asked.words.items())]
+        criteria = [(str(one.pk), one.name, one.position == 0) for one in self.criteria]
+        return content_hash([shape, lists, criteria])[:16]
 
     def questions(self) -> list[Question]:
         """Return the rows in the order they are answered."""

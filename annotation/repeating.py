@@ -6,6 +6,8 @@ drawn by the project's seed, the person and the number of the lease, so the same
 
 import hashlib
 
+from django.db.models import Subquery
+
 from annotation.models import Assignment, AssignmentState, Project, Rater, ShownOrder
 
 # How many answers lie between a pair and its repeat at least: nobody should remember what they said.
@@ -21,11 +23,19 @@ def is_due(project: Project, rater: Rater, number: int, *, percent: float) -> bo
 def repeatable(project: Project, rater: Rater, number: int) -> Assignment | None:
     """Return the answered assignment to ask again: any of a person's, but for their last ones and those asked again.
 
-    Two queries, in the few percent of leases that are due. Of what was answered twice nothing is left to repeat.
+    None where the person has just passed on a repeat, or let one run out: the number of their next lease is the same,
+    and it would bring the next repeat. Three queries, in the few percent of leases that are due. Of what was answered
+    twice nothing is left to repeat.
     """
     answered = Assignment.objects.filter(
         rater=rater, state=AssignmentState.SUBMITTED, repeats__isnull=True, ranking__isnull=True
     ).order_by("-finished_at", "pk")
+    last = Assignment.objects.answered().filter(rater=rater).order_by("-finished_at").values("finished_at")[:1]
+    ended = Assignment.objects.filter(
+        rater=rater, repeats__isnull=False, state__in=[AssignmentState.SKIPPED, AssignmentState.EXPIRED]
+    )
+    if ended.filter(leased_at__gte=Subquery(last)).exists():
+        return None
     old = list(answered.values_list("pk", flat=True)[GAP : GAP + 500])
     free = Assignment.objects.filter(pk__in=old, repeated_by__isnull=True).order_by("finished_at", "pk")
     candidates = list(free.select_related("task"))

@@ -131,11 +131,12 @@ def _screen(
     now: datetime,
 ) -> Screen:
     responses = _responses_shown(assignment)
-    shown = sample_screen(assignment.task.pair.prompt, responses, Asked(questionnaire, criteria, len(responses)))
+    asked = Asked(questionnaire, criteria, len(responses))
+    shown = sample_screen(assignment.task.pair.prompt, responses, asked)
     return shown._replace(
         progress=progress,
         assignment_id=assignment.pk,
-        draft=assignment.draft,
+        draft=_draft_for(asked, assignment.draft),
         seconds_left=max(0, int((assignment.lease_until - now).total_seconds())),
     )
 
@@ -151,6 +152,17 @@ def sample_screen(prompt: Prompt, responses: Sequence[Response], asked: Asked) -
         asked=asked,
         questions=asked.questions(),
     )
+
+
+# What of a draft means the same whatever is asked beside it.
+_OF_ANY_FORM = ("rationale", "spans", "seconds", "reading_seconds", "deciding_seconds", "saved_at")
+
+
+def _draft_for(asked: Asked, draft: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a draft these questions take: of one made for others what was written, but no choice."""
+    if draft.get("asks", asked.key) == asked.key:
+        return draft
+    return {name: draft[name] for name in _OF_ANY_FORM if name in draft}
 
 
 def _responses_shown(assignment: Assignment) -> list[Response]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from annotation.assigning import Answer, next_assignment, submit
 from annotation.errors import AnnotationError
 from annotation.models import Choice, Origin, Pair, Project, Rater, RaterKind, Task, TaskState, Tier
+from annotation.opening import SLATES
 
 NAMES = ("Iris", "Jonas", "Kira", "Lev", "Mona", "Nils", "Olga", "Pere", "Quinn", "Rosa", "Sven", "Tara")
 
@@ -77,6 +78,8 @@ def simulate_crowd(
     number of answers after each one. Raises `UnknownAnswer` or `AnnotationError`.
     """
     _check(people)
+    if project.template in SLATES:
+        raise AnnotationError(f"{project} asks for orders of several responses; simulated people only choose of two.")
     for task in Task.objects.filter(project=project, tier=Tier.CROWD, state=TaskState.OPEN).select_related("pair"):
         known(task.pair)
     raters = {person: _rater(project, person) for person in people}

@@ -18,7 +18,7 @@ MOST_RESPONSES = 8
 
 
 def slates_of(project: Project, pair_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Return the slate of every pair named, made where there is none. Caller holds a transaction.
+    """Return the slate of every pair named, made where there is none. Caller holds the project's row, in a transaction.
 
     A prompt with more than eight responses gets several slates, in the order of import; a pair whose responses ended up
     in two of them gets one of its own.
@@ -26,15 +26,17 @@ def slates_of(project: Project, pair_ids: Collection[UUID]) -> dict[UUID, UUID]:
     named = list(Pair.objects.filter(project=project, pk__in=pair_ids).order_by("pk"))
     prompts = {pair.prompt_id for pair in named}
     slate_of = _existing(prompts)
+    slated = {response for both in slate_of for response in both}
     responses = _responses_of(prompts)
     made: dict[UUID, UUID] = {}
     for pair in named:
         both = frozenset((pair.response_a_id, pair.response_b_id))
         if both not in slate_of:
-            free = [one for one in responses[pair.prompt_id] if not any(one in known for known in slate_of)]
+            free = [one for one in responses[pair.prompt_id] if one not in slated]
             group = _group_with(both, free)
             slate = _make(project, pair.prompt_id, group)
             slate_of.update({frozenset(two): slate for two in combinations(group, 2)})
+            slated.update(group)
         made[pair.pk] = slate_of[both]
     return made
 

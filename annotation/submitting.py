@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from annotation.answering import Answer, is_settled, storable_draft
 from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, TooLate
 from annotation.keeping import Kept, keep, kept_answer
-from annotation.leasing import ANSWERED, locked, take_slot
+from annotation.leasing import ANSWERED, give_back, locked, take_slot
 from annotation.models import (
     Assignment,
     AssignmentState,
@@ -33,6 +33,10 @@ CHANGEABLE = 10
 
 # What reads an answer once its assignment is known: the order shown decides what a side means.
 Reader = Callable[[Assignment], Answer]
+
+
+class _Elsewhere(Exception):
+    """Their answer to the pair is there already, by another way."""
 
 
 def submit(
@@ -65,9 +69,10 @@ def submit(
             else:
                 _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
             return _answer_of(assignment)
-    except IntegrityError as error:
-        # Their answer to the same pair came in by the other tier, or by an import, at this moment.
-        raise _answered_elsewhere() from error
+    except (IntegrityError, _Elsewhere) as error:
+        # By the other tier, or by an import; with an error of the database at this moment.
+        _let_go(assignment_id, rater)
+        raise AlreadyAnswered(_("You have answered this pair before, in another task. Go on to the next.")) from error
 
 
 def _checked(answer: Answer | Reader, assignment: Assignment) -> Answer:
@@ -77,7 +82,7 @@ def _checked(answer: Answer | Reader, assignment: Assignment) -> Answer:
 
 def _take(task: Task, assignment: Assignment, answer: Answer, now: datetime, draft: dict[str, Any]) -> None:
     if assignment.answered_before:  # type: ignore[attr-defined]  # set by `locked`
-        raise _answered_elsewhere()
+        raise _Elsewhere
     if assignment.slot is None:
         assignment.slot = take_slot(task)
     counts = assignment.slot is not None
@@ -142,8 +147,13 @@ def _refuse_other_kind(task: Task, answer: Answer) -> None:
         )
 
 
-def _answered_elsewhere() -> AlreadyAnswered:
-    return AlreadyAnswered(_("You have answered this pair before, in another task. Go on to the next."))
+def _let_go(assignment_id: UUID, rater: Rater) -> None:
+    """Give back the slot of a pair that its person has answered by another way: they would be led to it for ever."""
+    with transaction.atomic():
+        task, assignment = locked(assignment_id, rater)
+        answered = assignment.answered_before  # type: ignore[attr-defined]  # set by `locked`
+        if answered and assignment.repeats_id is None and assignment.state == AssignmentState.LEASED:
+            give_back(task, assignment, AssignmentState.EXPIRED)
 
 
 # --- Changing an answer ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from annotation.errors import QuestionnaireInvalid
 from annotation.models import Criterion, Project, Rater, RaterKind, Template
 from annotation.opening import SLATES
 from annotation.questionnaires import KEYS, LONGEST_WORDS, RATING_POINTS, WORDS
+from annotation.wording import ACTS
 
 CHOICES = (Template.PAIRWISE, Template.PAIRWISE_RATINGS)
 RATINGS = (Template.RATINGS, Template.PAIRWISE_RATINGS)
@@ -36,24 +37,6 @@ POINTS = [
     (7, "7: much better, better, a bit better, tie"),
 ]
 FORMAT_NAMES = [("markdown", "As Markdown"), ("plain", "As plain text"), ("code", "As code")]
-ACTS = {
-    "both_bad": "Both bad",
-    "unsure": "Can't judge",
-    "rationale": "Write a reason",
-    "cite": "Quote what is marked",
-    "undo": "Take back the last answer",
-    "recent": "Last answers",
-    "skip": "Skip the pair",
-    "break": "Take a break",
-    "link": "Scroll both sides together",
-    "prompt": "Go to the prompt",
-    "raw": "Raw text",
-    "diff": "Mark what differs",
-    "lengths": "Show lengths",
-    "guidelines": "Guidelines",
-    "settings": "Own settings",
-    "help": "Keys and help",
-}
 
 
 class Card(NamedTuple):
@@ -271,7 +254,7 @@ class ScreenForm(forms.Form):
             self.fields[f"word-{name}"] = field
         for act, key in KEYS.items():
             box = forms.TextInput(attrs={"placeholder": key, "autocapitalize": "none", "spellcheck": "false"})
-            name = ACTS.get(act) or f"Option {act.removeprefix('step')}"
+            name = str(ACTS.get(act, f"Option {act.removeprefix('step')}"))
             self.fields[f"key-{act}"] = forms.CharField(
                 label=name, required=False, max_length=1, strip=True, widget=box
             )

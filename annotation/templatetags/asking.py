@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import uuid4
 
 from django import template
 from django.template import Context, engines
@@ -84,8 +84,9 @@ def step_acts(keys: Mapping[str, str]) -> list[KeyedAct]:
 
 
 # Stand in a form that is kept for what differs between two pairs of one project.
-_SOME_ASSIGNMENT = UUID("00000000-0000-4000-8000-000000000000")
-_SOME_TOKEN = "token-of-the-request"  # noqa: S105  (a place for one)
+_SOME_ASSIGNMENT = uuid4()
+# Drawn, so that no text of a project can be taken for it.
+_SOME_TOKEN = f"token-{uuid4()}"
 _KEPT_FORMS = 256
 
 
@@ -109,6 +110,7 @@ def answer_form(context: Context) -> SafeString:
                 project.slug,
                 project.rationale_required,
                 context["asks"],
+                screen.asked and screen.asked.key,
                 screen.questions,
             ),
         )

@@ -13,6 +13,9 @@ from annotation.training import training_of
 from annotation.views.access import as_rater, is_htmx
 from annotation.views.training import go_on
 
+# Python reads no number of thousands of digits, and no version has one of ten.
+LONGEST_NUMBER = 9
+
 
 @require_GET
 @as_rater
@@ -45,7 +48,7 @@ def guidelines_version(request: HttpRequest, project: Project, rater: Rater, num
 def mark_guidelines_read(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """Keep that the version on the screen was read; go on, or take the notice away where a script asked."""
     number = request.POST.get("number", "")
-    if not number.isascii() or not number.isdigit():
+    if not number.isascii() or not number.isdigit() or len(number) > LONGEST_NUMBER:
         raise Http404("No such version.")
     is_first = stage_of(project, rater) is Stage.GUIDELINES
     try:

@@ -1,7 +1,7 @@
 """A person's own settings of the annotation screen."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
@@ -29,4 +29,5 @@ def save(request: HttpRequest) -> HttpResponse:
     if is_htmx(request):
         return HttpResponse(status=204)
     safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
-    return redirect(back if safe else "annotate_index")
+    # An address and nothing else: `redirect` would take it for the name of a view first.
+    return HttpResponseRedirect(back) if safe else redirect("annotate_index")

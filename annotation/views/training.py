@@ -15,6 +15,8 @@ from annotation.training_forms import GateForm, PracticeForm
 from annotation.training_screens import gate_screen, offered_in, practice_screen
 from annotation.views.access import as_rater
 
+# Python reads no number of thousands of digits.
+LONGEST_NUMBER = 9
 # The page of each stage.
 PAGES = {
     Stage.GUIDELINES: "annotate_guidelines",
@@ -48,7 +50,8 @@ def practice(request: HttpRequest, project: Project, rater: Rater) -> HttpRespon
 def practice_again(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """Show a practice pair that was done before; nothing is stored."""
     number = request.GET.get("number", "1")
-    if stage_of(project, rater) not in (Stage.GATE, Stage.WORK) or not (number.isascii() and number.isdecimal()):
+    is_number = number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
+    if stage_of(project, rater) not in (Stage.GATE, Stage.WORK) or not is_number:
         return go_on(project, rater)
     return _practise(request, project, rater, int(number), again=True)
 

@@ -135,6 +135,17 @@ def test_ratings_and_a_choice_may_contradict_each_other() -> None:
     assert stored.basis == "choice"
 
 
+def test_who_cannot_judge_is_asked_nothing_else() -> None:
+    project, ben, held = study("pairwise_ratings", by_criterion=True, confidence=True)
+    form = form_of(project, held, answer="unsure", choice__0="first2")
+    assert form.is_valid(), form.errors
+    stored = submit(held.pk, ben, form.answer_for(held, now=LATER), now=NOW)
+    assert isinstance(stored, Preference)
+    assert (stored.choice, stored.confidence) == ("unsure", None)
+    assert set(Preference.objects.values_list("criterion__name", "choice")) == {(None, "unsure"), ("tone", "b")}
+    assert not Rating.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("screen", "sent", "line"),
     [

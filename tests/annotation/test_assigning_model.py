@@ -1,4 +1,4 @@
-"""Any order of next, submit, skip, renew, expire, close and waiting agrees with a small model of the rules."""
+"""Any order of next, submit, skip, renew, break, expire, close and waiting agrees with a small model of the rules."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from annotation.assigning import (
     expire_leases,
     next_assignment,
     open_tasks,
+    release,
     renew,
     skip,
     submit,
@@ -45,6 +46,8 @@ class Assigning(RuleBasedStateMachine):
     """The rules with fixed votes; with `most` above them a pair on which people differ wants one vote more."""
 
     most: int | None = None
+    # Pairs held beyond the one that is read.
+    ahead = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,15 +111,13 @@ class Assigning(RuleBasedStateMachine):
             self.held[key] = self.held[key]._replace(state="expired")
         return len(lapsed)
 
-    def expected_next(self, name: str) -> UUID | Waiting:
-        """Return the task a person gets, or why none; gives leases back that ran out, like the reaper on reading."""
+    def expected_next(self, name: str) -> set[UUID] | Waiting:
+        """Return the tasks a person holds then, or why none; gives back what ran out, like the reaper on reading."""
         mine = [task for (task, who), held in self.held.items() if who == name and held.state == "leased"]
-        if mine:
-            return mine[0]
-        fitting = [task for task in self.tasks if self.fits(task, name)]
+        fitting = [task for task in self.tasks if task not in mine and self.fits(task, name)]
         free = [task for task in fitting if self.free_slots(task)]
-        if free:
-            return free[0]
+        if holding := mine + free[: 1 + self.ahead - len(mine)]:
+            return set(holding)
         if not fitting:
             return Waiting.ALL_DONE
         return self.expected_next(name) if self.lapse() else Waiting.NONE_FREE
@@ -126,17 +127,18 @@ class Assigning(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def get_next(self, name: str) -> None:
         expected = self.expected_next(name)
-        found = next_assignment(self.project, self.raters[name], now=self.now)
+        found = next_assignment(self.project, self.raters[name], now=self.now, ahead=self.ahead)
         if found.assignment is None:
             assert found.waiting == expected
             return
-        assert found.assignment.task_id == expected
-        before = self.held.get((found.assignment.task_id, name))
-        alive = before is not None and before.state == "leased" and before.until > self.now
-        until = before.until if before is not None and alive else self.now + LEASE
-        assert found.assignment.lease_until == until
-        assert before is None or before.id == found.assignment.id
-        self.held[found.assignment.task_id, name] = Held(found.assignment.id, "leased", until)
+        assert {one.task_id for one in found.held} == expected
+        for one in found.held:
+            before = self.held.get((one.task_id, name))
+            alive = before is not None and before.state == "leased" and before.until > self.now
+            until = before.until if before is not None and alive else self.now + LEASE
+            assert one.lease_until == until
+            assert before is None or before.id == one.id
+            self.held[one.task_id, name] = Held(one.id, "leased", until)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), choice=st.sampled_from(["a", "b", "tie", "unsure"]), clicks=st.integers(1, 2))
@@ -185,10 +187,19 @@ class Assigning(RuleBasedStateMachine):
         held = self.held[key]
         if held.state == "leased":
             assert renew(held.id, self.raters[key[1]], now=self.now).lease_until == self.now + LEASE
-            self.held[key] = held._replace(until=self.now + LEASE)
+            for other, one in self.held.items():
+                if other[1] == key[1] and one.state == "leased":
+                    self.held[other] = one._replace(until=self.now + LEASE)
         else:
             with pytest.raises((AlreadyAnswered, LeaseLost)):
                 renew(held.id, self.raters[key[1]], now=self.now)
+
+    @rule(name=st.sampled_from(NAMES))
+    def take_a_break(self, name: str) -> None:
+        mine = [key for key, held in self.held.items() if key[1] == name and held.state == "leased"]
+        assert release(self.project, self.raters[name]) == len(mine)
+        for key in mine:
+            self.held[key] = self.held[key]._replace(state="expired")
 
     @rule(minutes=st.integers(1, 15))
     def wait(self, minutes: int) -> None:
@@ -236,8 +247,13 @@ class AssigningAdaptively(Assigning):
     most = 3
 
 
+class AssigningAhead(Assigning):
+    most = 3
+    ahead = 1
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("machine", [Assigning, AssigningAdaptively])
+@pytest.mark.parametrize("machine", [Assigning, AssigningAdaptively, AssigningAhead])
 def test_any_order_of_actions_agrees_with_the_model(machine: type[Assigning]) -> None:
     run_state_machine_as_test(
         machine,

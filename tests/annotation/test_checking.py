@@ -11,7 +11,7 @@ from django.db import connection
 
 from annotation.assigning import Answer, Opening, next_assignment, open_tasks, submit
 from annotation.checking import SWEEP, check_invariants
-from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState
+from annotation.models import Assignment, AssignmentState, Preference, Project, Ranking, Slate, Task, TaskState
 from tests.builders import make_pair, make_person, make_preference, make_project
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +72,31 @@ def lose_the_extra() -> None:
     Preference.objects.update(is_extra=True)
 
 
+def hold_what_was_passed_on() -> None:
+    Assignment.objects.filter(state=AssignmentState.LEASED).update(skip_reason="unclear")
+
+
+def repeat_on_the_same_sides() -> None:
+    first = Assignment.objects.get(state=AssignmentState.SUBMITTED)
+    Assignment.objects.create(
+        task=first.task,
+        rater=first.rater,
+        repeats=first,
+        place=0,
+        shown_order=first.shown_order,
+        leased_at=NOW,
+        lease_until=NOW + timedelta(seconds=600),
+    )
+
+
+def order_that_was_replaced() -> None:
+    pair = Preference.objects.get().pair
+    slate = Slate.objects.create(project=pair.project, prompt=pair.prompt)
+    rater = make_person(pair.project, "ada")
+    ranking = Ranking.objects.create(slate=slate, rater=rater, ranks=[1, 2], basis="ranking", is_current=False)
+    make_preference(pair, rater, "a", ranking=ranking)
+
+
 def test_healthy_rows_break_nothing() -> None:
     assert broken(worked_on()) == {}
 
@@ -85,6 +110,9 @@ def test_healthy_rows_break_nothing() -> None:
         (miscount, {"counters": 1}),
         (swap_the_person, {"answers_belong": 1}),
         (lose_the_extra, {"answers_belong": 1}),
+        (hold_what_was_passed_on, {"leases_are_fresh": 1}),
+        (repeat_on_the_same_sides, {"repeats_are_same": 1}),
+        (order_that_was_replaced, {"orders_hold": 1}),
     ],
 )
 def test_damage_is_found(damage: Callable[[], None], found: dict[str, int]) -> None:

@@ -231,3 +231,32 @@ def test_criteria_that_cannot_be_are_refused_as_a_whole(names: list[str]) -> Non
 def test_a_file_says_nothing_of_what_it_does_not_name() -> None:
     assert read_screen({"points": 3}) == ({"points": 3}, None, None, None)
     assert read_screen({"criteria": {}}).criteria == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"reasons": ["a\x00b"]},
+        {"reasons": ["a\ud800"]},
+        {"words": {"question": "a\x00"}},
+        {"keys": {"step1": "\ud800"}},
+        {"suggestion": "a\x00"},
+        {"repeat_percent": 10**400},
+    ],
+)
+def test_what_cannot_be_stored_is_no_setting(settings: dict[str, Any]) -> None:
+    with pytest.raises(QuestionnaireInvalid, match=next(iter(settings))):
+        configure(create_project(slug="study"), settings=settings)
+
+
+@pytest.mark.parametrize("row", [CriterionRow("a\x00"), CriterionRow("a", "b\x00"), CriterionRow("a\ud800")])
+def test_what_cannot_be_stored_is_no_criterion(row: CriterionRow) -> None:
+    with pytest.raises(QuestionnaireInvalid, match="criteria"):
+        configure(create_project(slug="study"), settings={}, criteria=[row])
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000])
+def test_a_setting_without_end_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(QuestionnaireInvalid) as refused:
+        parse_setting("points", text)
+    assert len(str(refused.value)) < 200

@@ -101,12 +101,20 @@ def test_a_repeat_can_be_skipped_and_changed_like_any_pair(project: Project, ben
     skipped = lease_repeat(project, ben)
     skip(skipped.pk, ben, reason="unclear", now=NOW + timedelta(minutes=101))
     assert Assignment.objects.get(pk=skipped.pk).state == AssignmentState.SKIPPED
-    repeat = lease_repeat(project, ben, 102)
-    first = submit(repeat.pk, ben, Answer("b"), now=NOW + timedelta(minutes=103))
-    changed = revise(repeat.pk, ben, Answer("tie"), now=NOW + timedelta(minutes=104))
+    answer(project, ben, 1, since=102)
+    repeat = lease_repeat(project, ben, 103)
+    first = submit(repeat.pk, ben, Answer("b"), now=NOW + timedelta(minutes=104))
+    changed = revise(repeat.pk, ben, Answer("tie"), now=NOW + timedelta(minutes=105))
     assert isinstance(changed, Preference)
     assert (changed.replaces, changed.is_current, changed.repeats_id is not None) == (first, False, True)
     assert [check for check in check_invariants(now=NOW) if check.broken] == []
+
+
+def test_who_skips_a_repeat_does_not_get_the_next_one(project: Project, ben: Rater, always_due: None) -> None:
+    answer(project, ben, GAP + 5)
+    skip(lease_repeat(project, ben).pk, ben, reason="unclear", now=NOW + timedelta(minutes=101))
+    assert lease_repeat(project, ben, 102).repeats is None
+    assert Assignment.objects.filter(repeats__isnull=False).count() == 1
 
 
 def test_there_is_nothing_to_repeat_in_the_first_answers(project: Project, ben: Rater) -> None:

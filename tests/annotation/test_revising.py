@@ -106,3 +106,15 @@ def test_rows_by_criterion_are_replaced_one_by_one() -> None:
     assert [(row.choice, row.is_current) for row in rows] == [("b", False), ("tie", True)]
     assert rows[1].replaces == rows[0]
     assert Preference.objects.current().filter(criterion__isnull=True).count() == 1
+
+
+def test_the_same_again_is_the_same_when_a_criterion_is_not_asked_any_more() -> None:
+    project = create_project(slug="tone", criteria={"tone": "Friendly?"})
+    Membership.objects.create(project=project, user=make_user("ben"), role=Role.ANNOTATOR)
+    open_tasks(project, [Opening(make_pair(project).pk)], votes_wanted=1)
+    ben = make_person(project)
+    tone = project.criteria.get(name="tone")
+    given = answered(project, ben, Answer("a", by_criterion=(ByCriterion(tone.pk, "b"),)))
+    changed = revise(given.pk, ben, Answer("b"), now=NOW)
+    assert revise(given.pk, ben, Answer("b"), now=NOW) == changed
+    assert Preference.objects.filter(criterion__isnull=True).count() == 2

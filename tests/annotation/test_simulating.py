@@ -146,6 +146,15 @@ def test_real_person_of_a_simulated_name_is_not_spoken_for() -> None:
 
 
 @pytest.mark.django_db
+def test_nobody_is_simulated_on_orders_and_nothing_is_begun() -> None:
+    project = make_project("orders", with_people=False, template="ranking")
+    open_tasks(project, [Opening(make_pair(project, meta={"better": "a"}).pk)], votes_wanted=1)
+    with pytest.raises(AnnotationError, match="orders asks for orders of several responses"):
+        simulate_crowd(project, CROWD, seed=0, now=NOW)
+    assert not Rater.objects.exists()
+
+
+@pytest.mark.django_db
 def test_command_reports_each_person() -> None:
     sample()
     out = StringIO()

@@ -105,14 +105,8 @@ def test_a_project_one_does_not_manage_is_not_there(
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
     # A preview takes no answer.
-    absent = {
-        "preview_answer": 422,
-        "preview_again": 422,
-        "chart": 404,
-        "export_file": 404,
-        "replay_json": 404,
-        "mixes_json": 404,
-    }
+    absent = {"preview_answer": 422, "preview_again": 422}
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json"], 404)
     moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 

@@ -1,12 +1,14 @@
 """A project's screen: chosen when it is made, changed on its page, looked at before anything is stored."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from annotation.assigning import Opening, open_tasks
 from annotation.configuring import ScreenFile, configure, questionnaire_of, read_screen, settings_of
 from annotation.creating import create_project
 from annotation.criteria import CriterionRow
@@ -358,8 +360,20 @@ def test_only_previews_may_stand_in_a_frame_of_this_site(ada: Client, project: P
         assert "frame-ancestors 'none'" in response["Content-Security-Policy"], path
 
 
-def test_a_preview_leaves_the_addresses_of_other_pages_alone(ada: Client, project: Project) -> None:
-    ada.get(PREVIEW)
+@pytest.mark.parametrize("first", ["preview", "work"])
+def test_answers_of_people_and_of_previews_go_to_addresses_of_their_own(
+    ada: Client, ben: Client, project: Project, pairs: list[Pair], first: str
+) -> None:
+    # The form of an answer is drawn once and kept: whichever is drawn first, the other is not served with it.
+    open_tasks(project, [Opening(pairs[0].pk)], votes_wanted=1)
+    if first == "preview":
+        preview, work = ada.get(PREVIEW), ben.get("/annotate/helpfulness/")
+    else:
+        work, preview = ben.get("/annotate/helpfulness/"), ada.get(PREVIEW)
+    held = Assignment.objects.get()
+    assert re.findall(r'action="([^"]+/submit/)"', work.text) == [f"/annotate/helpfulness/{held.pk}/submit/"]
+    (sent_to,) = re.findall(r'action="([^"]+/submit/)"', preview.text)
+    assert sent_to.startswith(PREVIEW)
     assert reverse("annotate", args=["helpfulness"]) == "/annotate/helpfulness/"
 
 

@@ -1,13 +1,18 @@
 """Hostile texts on the annotation screen, in a real browser: they are read, and nothing of them happens."""
 
+import re
+
 import pytest
+from django.db.models import QuerySet
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from annotation.assigning import Opening, open_tasks
-from annotation.models import Pair, Preference, Project, Response, Tier
+from annotation.creating import create_project
+from annotation.models import Membership, Pair, Preference, Project, Rater, Response, Role, Tier
 from annotation.models.pairs import content_hash
-from tests.builders import make_project, make_prompt
+from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_user
 from tests.hostile import HOSTILE, in_code, in_latex, in_markdown, storable, token
 from tests.journeys.steps import sign_in
 from tests.journeys.watching import Watch, assert_harmless
@@ -108,3 +113,76 @@ def test_the_watch_sees_what_gets_through(page: Page, live_server: LiveServer, s
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
     with pytest.raises(AssertionError):
         assert_harmless(watch)
+
+
+def test_hostile_words_of_a_manager_are_read_and_nothing_of_them_happens(
+    page: Page, live_server: LiveServer, transactional_db: None
+) -> None:
+    """Guidelines, practice, questions, criteria, reasons, flags and wording: a manager may paste them from anywhere."""
+    short = [storable(HOSTILE[name]).strip() or "." for name in SHORT]
+    chips = [one[:60] for one in dict.fromkeys(one.replace("\n", " ")[:60].strip() for one in short) if one][:16]
+    project = create_project(
+        slug="helpfulness",
+        title=short[0][:200],
+        guidelines="\n\n".join(short),
+        criteria={f"{number} {one[:60]}": one[:500] for number, one in enumerate(short[:6])},
+        screen={
+            "by_criterion": True,
+            "reasons": chips,
+            "content_flags": chips[::-1],
+            "confidence": True,
+            "words": {"question": short[1][:300], "tie": short[2][:300], "rationale": short[3][:300]},
+        },
+        training={
+            "practice": [
+                {"prompt": one, "response_a": one, "response_b": "B", "answer": ["a"], "why": one} for one in short[:3]
+            ],
+            "gate": {
+                "questions": [{"question": one, "options": [one, "No"], "correct": 1, "why": one} for one in short[:3]]
+            },
+        },
+    )
+    Membership.objects.create(project=project, user=make_user("ben"), role=Role.ANNOTATOR)
+    open_tasks(project, [Opening(make_pair(project).pk)], votes_wanted=1)
+    watch = Watch(page, live_server.url)
+    sign_in(page, "ben", "/annotate/")
+    assert_harmless(watch)
+    page.goto(HERE)
+    expect(page).to_have_url(re.compile("guidelines/$"))
+    assert_harmless(watch)
+    rater_of(project).update(guidelines_read=1)
+    page.goto(HERE)
+    expect(page).to_have_url(re.compile("practice/$"))
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page).to_have_title(re.compile("^Right|^Not what"))
+    assert_harmless(watch)
+    rater_of(project).update(practice_done=3)
+    page.goto(HERE)
+    expect(page).to_have_url(re.compile("gate/$"))
+    assert_harmless(watch)
+    rater_of(project).update(gate_passed_at=timezone.now())
+    page.goto(HERE)
+    expect(page.locator("[data-task]")).to_be_visible()
+    page.keyboard.press("g")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert_harmless(watch)
+
+
+def rater_of(project: Project) -> "QuerySet[Rater]":
+    return Rater.objects.filter(project=project, user__username="ben")
+
+
+def test_hostile_words_of_people_are_read_by_their_manager_and_nothing_of_them_happens(
+    page: Page, live_server: LiveServer, study: Project
+) -> None:
+    ben = make_person(study)
+    pair = study.pairs.all()[0]
+    texts = "\n\n".join(
+        form(storable(HOSTILE[name])) for name in SHORT for form in (str, in_markdown, in_latex, in_code)
+    )
+    make_preference(pair, ben, "a", rationale=texts[:20_000])
+    watch = Watch(page, live_server.url)
+    sign_in(page, "ada", f"/projects/helpfulness/pairs/{pair.pk}/")
+    expect(page.get_by_text(token(SHORT[0])).first).to_be_visible()
+    assert_harmless(watch)

@@ -4,6 +4,7 @@ import { drop, keep, kept } from "./storing.js";
 import { fieldsOf, formOf, idOf, onShow, person, post, task } from "./stage.js";
 
 const AFTER_MS = 500;
+const NOT_RESTORED = new Set(["csrfmiddlewaretoken", "revises", "asks"]);
 let timer = 0;
 let waitsFor = null; // the task whose newest state is not on the server yet
 
@@ -14,8 +15,13 @@ const restore = (element) => {
   const fields = kept(keyOf(element));
   if (!Array.isArray(fields)) return;
   const values = Map.groupBy ? Map.groupBy(fields, ([name]) => name) : groupByName(fields);
-  for (const control of formOf(element).elements) {
-    if (!control.name || control.name === "csrfmiddlewaretoken" || control.name === "revises") continue;
+  const { elements } = formOf(element);
+  // Of a draft made for other questions only what was written: its numbers may stand for something else by now.
+  const madeFor = values.get("asks")?.[0]?.[1];
+  const fits = !madeFor || madeFor === elements.asks?.value;
+  for (const control of elements) {
+    if (!control.name || NOT_RESTORED.has(control.name)) continue;
+    if (!fits && control.type !== "textarea" && control.type !== "hidden") continue;
     const given = (values.get(control.name) ?? []).map(([, value]) => value);
     if (control.type === "radio" || control.type === "checkbox") control.checked = given.includes(control.value);
     else if (given.length) control.value = given[0];

@@ -79,13 +79,15 @@ export const complaint = () => {
   const element = task();
   const all = rowsOf(element);
   const answer = formOf(element).elements.answer?.value;
+  // Who cannot judge the pair has nothing to say on its parts.
+  if (answer === "unsure") return "";
   const missing = all.find((row) => "required" in row.dataset && !answerOf(row));
   if (missing) {
     makeCurrent(missing, { focus: all.length > 1 });
     if (all.length > 1) return word("row_missing", { row: nameOf(missing) });
     return word("nothing_chosen", { keys: keysOf(missing) });
   }
-  const decided = !["unsure", "tie", "both_bad"].includes(answer);
+  const decided = !["tie", "both_bad"].includes(answer);
   const marked = formOf(element).querySelector("[name=reason]:checked");
   if ("chipRequired" in formOf(element).dataset && decided && !marked) {
     openExtras();
@@ -93,7 +95,7 @@ export const complaint = () => {
     return word("chip_missing");
   }
   const reason = formOf(element).elements.rationale;
-  if ("reasonRequired" in formOf(element).dataset && answer !== "unsure" && reason && !reason.value.trim()) {
+  if ("reasonRequired" in formOf(element).dataset && reason && !reason.value.trim()) {
     openExtras();
     reason.focus();
     return word("reason_missing");
