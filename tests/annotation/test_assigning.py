@@ -535,7 +535,7 @@ def test_draft_survives_the_end_of_the_lease_and_goes_with_the_answer(study: Sim
 
 
 @pytest.mark.parametrize(
-    "draft", [{"rationale": "\x00"}, {"rationale": "\udc00"}, {"x": float("nan")}, {"x": {}}, {"x": ["y" * 50_001]}]
+    "draft", [{"rationale": "\x00"}, {"rationale": "\udc00"}, {"x": float("nan")}, {"x": {}}, {"x": ["y" * 200_001]}]
 )
 def test_draft_that_one_database_could_not_store_is_refused_by_both(
     study: SimpleNamespace, draft: dict[str, object]
