@@ -236,6 +236,7 @@ class _Desk:
     def go_on(self, announcement: str, *, recount: bool = False, suggested: Suggestion | None = None) -> HttpResponse:
         """Show what comes next: to a script the pairs it does not have yet, else a page after a redirect."""
         if not is_htmx(self.request):
+            messages.success(self.request, announcement)
             return redirect("annotate", slug=self.project.slug)
         count = assigning.progress_of if recount else assigning.progress_after
         progress = count(self.project, self.rater)
@@ -245,7 +246,6 @@ class _Desk:
         context = {
             "screen": screens[0] if waits else Screen(progress),
             "ahead": [] if waits else screens,
-            "announcement": announcement,
             "suggestion": suggested and said_of(suggested),
         }
         return self.render("annotation/_reply.html", context)

@@ -180,6 +180,12 @@ def test_a_script_gets_the_next_pair_in_place(client: Client, project: Project, 
     assert "1 of 3" in html
 
 
+def test_a_plain_form_is_told_that_its_answer_is_stored(client: Client, project: Project, pairs: list[Pair]) -> None:
+    where = address("submit_answer", held_by(project).pk)
+    assert "Saved." in page(signed_in(client, "ben").post(where, {"answer": "tie"}, follow=True))
+    assert "Changed." in page(client.post(where, {"answer": "first2", "revises": "1"}, follow=True))
+
+
 def test_a_script_gets_only_the_pairs_that_it_does_not_have(client: Client, project: Project) -> None:
     more = [make_pair(project) for _ in range(6)]
     open_tasks(project, [Opening(pair.pk) for pair in more], votes_wanted=1)
