@@ -85,6 +85,7 @@ bench-routing: $(VENV)/.dev ## every figure the router is held to, with its inte
 # A quarter of an hour and more; 1,000,000 pairs take some 20 GB of disk while it runs.
 bench-screen: $(VENV)/.dev ## how fast the annotation screen serves, against its floors: SQLite and, with DATABASE_URL, that (QUICK=1)
 	$(PY) bench/screen.py $(if $(QUICK),--quick)
+	$(PY) bench/screen_browser.py
 
 clean: ## remove the virtual environment and everything the application wrote
 	rm -rf $(VENV) var
