@@ -253,6 +253,8 @@ class Gunicorn:
         command = [
             *(sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"),
             *("--workers", str(WORKERS), "--threads", str(THREADS), "--bind", f"127.0.0.1:{self.port}"),
+            # Without it one worker takes nearly all of the connections that browsers keep open.
+            "--reuse-port",
         ]
         with log.open("ab") as output:
             self.process = subprocess.Popen(

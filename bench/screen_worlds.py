@@ -341,7 +341,10 @@ def count(_: argparse.Namespace) -> dict[str, Any]:
 
     from annotation.models import Assignment, AssignmentState, Preference
 
-    holding = Assignment.objects.filter(state__in=(AssignmentState.LEASED, AssignmentState.SUBMITTED))
+    # A hidden repeat asks a person again on a task that has its votes; it holds none.
+    holding = Assignment.objects.filter(
+        state__in=(AssignmentState.LEASED, AssignmentState.SUBMITTED), repeats__isnull=True
+    )
     over = holding.values("task").annotate(held=Count("id")).filter(held__gt=F("task__votes_wanted"))
     answers = Preference.objects.filter(rater__project__slug=SLUG)
     return {"answers": answers.count(), "extras": answers.filter(is_extra=True).count(), "over": over.count()}

@@ -121,6 +121,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 else:
     _database["CONN_HEALTH_CHECKS"] = True
 _database["CONN_MAX_AGE"] = 60
+# PostgreSQL plans the annotation screen's queries once a session; off where a pool shares sessions.
+PREPARED_STATEMENTS: bool = env.bool("TIEBREAK_PREPARED_STATEMENTS", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ---------------------------------------------------------------------------------------------------------

@@ -141,7 +141,8 @@ def test_a_pair_that_comes_again_because_people_differ_looks_like_any_other(clie
         held = Assignment.objects.get(rater__name=name)
         assert held.task_id == split.pk
         answer = "first2" if held.shown_order[0] == side else "second2"
-        client.post(reverse("submit_answer", args=[project.slug, held.pk]), {"answer": answer})
+        where = reverse("submit_answer", args=[project.slug, held.pk])
+        client.post(where, {"answer": answer}, headers={"HX-Request": "true"})
         # What they were served next goes back, so that only this pair is begun.
         Assignment.objects.filter(state="leased").delete()
         Task.objects.exclude(pk=split.pk).update(taken=0)

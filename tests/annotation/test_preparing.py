@@ -1,5 +1,6 @@
 """Prepared queries return what the queryset would, whatever the values, and are compiled once."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -58,3 +59,19 @@ def test_what_is_annotated_is_set() -> None:
 def test_a_value_that_stands_nowhere_is_a_mistake() -> None:
     with pytest.raises(AssertionError, match="stands in no condition"):
         Prepared(lambda *, project: Pair.objects.all()).fetch(project=uuid4())
+
+
+@pytest.mark.postgres
+def test_postgresql_plans_a_statement_once_a_session(settings: Any) -> None:
+    project = make_project()
+    mine = [make_pair(project, source="it's 100%") for _ in range(2)]
+    prepared = Prepared(of_project)
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(3):
+            assert prepared.fetch(7, project=project.pk, source="it's 100%") == mine
+    assert [query["sql"].split()[0] for query in queries] == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
+    assert prepared.fetch(7, project=project.pk, source="$1") == []
+    settings.PREPARED_STATEMENTS = False
+    with CaptureQueriesContext(connection) as queries:
+        assert prepared.fetch(7, project=project.pk, source="it's 100%") == mine
+    assert queries[0]["sql"].startswith("SELECT")

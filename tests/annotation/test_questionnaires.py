@@ -39,7 +39,7 @@ def test_every_template_has_a_questionnaire_of_its_own(template: str) -> None:
         ({"reasons_required": True}, "reasons_required", "no reasons to choose from"),
         ({"spans": True, "rationale": False}, "spans", "switched off"),
         ({"repeat_percent": 51}, "repeat_percent", "0 to 50"),
-        ({"repeat_percent": float("nan")}, "repeat_percent", "0 to 50"),
+        ({"repeat_percent": float("nan")}, "repeat_percent", "takes a number"),
         ({"leases_ahead": 6}, "leases_ahead", "is 6"),
         ({"response_format": "html"}, "response_format", "one of: markdown, plain, code"),
         ({"words": {"colour": "red"}}, "words", "name 'colour'"),
