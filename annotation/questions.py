@@ -100,7 +100,7 @@ class Asked(NamedTuple):
         asked = self.questionnaire
         shape = [asked.template, asked.by_criterion, asked.rating_points, asked.confidence, self.responses]
         lists = [asked.reasons, asked.content_flags, sorted(asked.words.items())]
-        criteria = [(str(one.pk), one.name, one.position == 0) for one in self.criteria]
+        criteria = [(one.name, one.position == 0) for one in self.criteria]
         return content_hash([shape, lists, criteria])[:16]
 
     def questions(self) -> list[Question]:

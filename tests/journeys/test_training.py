@@ -208,12 +208,8 @@ def test_a_manager_writes_guidelines_and_questions_without_javascript(plain: Pag
     assert (len(training.practice), training.gate is not None and training.gate.tries) == (1, 2)
 
 
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.mark.parametrize("width", [1280, 360])
+# Both colours at both widths: test_every_page.py. Here each once, for what fits and can be hit.
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_every_page_of_learning_is_accessible_and_fits(
     chromium_browser: Browser,
     live_server: LiveServer,
