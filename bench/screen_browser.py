@@ -85,6 +85,7 @@ def main() -> None:
         try:
             collect_static(environment)
             make_world(store, WORLD, environment)
+            store.copy(WORLD.name, RUN)
             began = run_step("begin", environment)
             with served(environment, folder / "gunicorn.log") as server, sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
