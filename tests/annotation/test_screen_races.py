@@ -196,6 +196,19 @@ def test_two_tabs_a_person_that_do_anything_lose_nothing(
 # --- One lease, two tabs --------------------------------------------------------------------------------------------
 
 
+def until_somebody_waits_for_a_lock() -> None:
+    """Hold this transaction until PostgreSQL says that another one waits for it."""
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    until = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < until:
+            cursor.execute("select pg_stat_clear_snapshot()")
+            cursor.execute(waiting)
+            if cursor.fetchone()[0]:
+                return
+    pytest.fail("Nobody came to wait.")
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("verb", ["submit", "skip"])
 def test_a_lease_that_ended_is_not_given_again_while_its_answer_comes_in(verb: str, quiet: None) -> None:
@@ -214,7 +227,7 @@ def test_a_lease_that_ended_is_not_given_again_while_its_answer_comes_in(verb: s
             else:
                 skip(held.pk, ben, reason="unclear", now=LATE)
             answering.set()
-            time.sleep(0.5)
+            until_somebody_waits_for_a_lock()
 
     def look() -> Any:
         assert answering.wait(timeout=10)
