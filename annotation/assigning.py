@@ -86,6 +86,7 @@ class Waiting(StrEnum):
     ALL_DONE = "all_done"
     PAUSED = "paused"
     BREAK = "break"  # the person's own
+    FINISHED = "finished"  # a guest gave the answers that their visit asks for
     TRAINING = "training"  # guidelines, practice or the gate come first
 
 

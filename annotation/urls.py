@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation.views import answering, guidelines, interface, suggesting, training
+from annotation.views import answering, crowd, guidelines, interface, suggesting, training
 from annotation.views.access import in_own_language
 
 urlpatterns = [
@@ -14,6 +14,11 @@ urlpatterns = [
         ),
         name="sign_in",
     ),
+    # Where crowd platforms send people, and what they tell by themselves.
+    path("study/<uuid:study_id>/", crowd.arrive, name="arrive"),
+    path("study/<uuid:study_id>/mturk/", crowd.mturk, name="mturk"),
+    path("crowd/prolific/events/", crowd.prolific_events, name="prolific_events"),
+    path("annotate/<slug:slug>/end/", crowd.end, name="end_visit"),
     path("annotate/", answering.index, name="annotate_index"),
     # Before the projects: their short names hold no such thing as "settings/" with nothing behind it.
     path("annotation-settings/", interface.save, name="save_interface"),

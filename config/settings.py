@@ -8,6 +8,7 @@ a secret or a host is missing.
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 from csp.constants import NONE, SELF
@@ -178,6 +179,33 @@ JUDGE_CACHE_DAYS: float | None = env.float("TIEBREAK_JUDGE_CACHE_DAYS", default=
 JUDGE_BATCH_REQUESTS: int = env.int("TIEBREAK_JUDGE_BATCH_REQUESTS", default=50_000)
 JUDGE_BATCH_BYTES: int = env.int("TIEBREAK_JUDGE_BATCH_BYTES", default=200_000_000)
 JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS", default=60.0)
+
+
+# --- Crowd platforms --------------------------------------------------------------------------------------------------
+def _https_or_local(name: str, url: str) -> str:
+    """Return an address that keys are sent to: by HTTPS, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}):
+        return url
+    raise ImproperlyConfigured(f"{name} is {url!r}; it takes an https:// address (http:// only on this machine).")
+
+
+# A token of Prolific has its owner's full rights and never expires: it is read from here and is in no table.
+PROLIFIC_TOKEN: str = env.str("TIEBREAK_PROLIFIC_TOKEN", default="")
+PROLIFIC_URL = _https_or_local(
+    "TIEBREAK_PROLIFIC_URL", env.str("TIEBREAK_PROLIFIC_URL", default="https://api.prolific.com/api/v1/")
+)
+PROLIFIC_KEYS_URL = _https_or_local(
+    "TIEBREAK_PROLIFIC_KEYS_URL",
+    env.str("TIEBREAK_PROLIFIC_KEYS_URL", default="https://api.prolific.com/.well-known/study/jwks.json"),
+)
+# The workspace whose signed arrivals and events are ours, and the secret that its events are signed with.
+PROLIFIC_WORKSPACE: str = env.str("TIEBREAK_PROLIFIC_WORKSPACE", default="")
+PROLIFIC_HOOK_SECRET: str = env.str("TIEBREAK_PROLIFIC_HOOK_SECRET", default="")
+# Hosts that the end page of other platforms may lead back to; one that begins with a dot stands for all below it.
+CROWD_RETURN_HOSTS: list[str] = env.list(
+    "TIEBREAK_CROWD_RETURN_HOSTS", default=["connect.cloudresearch.com", ".sona-systems.com"]
+)
 
 # --- Files ----------------------------------------------------------------------------------------------------------
 UPLOAD_DIR = VAR_DIR / "uploads"

@@ -1,5 +1,15 @@
 """The tables of people's work; judges, routing and exports build on them and are never imported here."""
 
+from annotation.models.crowd import (
+    ArrivalCheck,
+    CompletionCode,
+    CrowdStudy,
+    Guest,
+    Platform,
+    PlatformEvent,
+    Submission,
+    UsedArrival,
+)
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
@@ -31,17 +41,23 @@ from annotation.models.tasks import (
 
 __all__ = [
     "AnswerBase",
+    "ArrivalCheck",
     "Assignment",
     "AssignmentState",
     "Basis",
     "Choice",
+    "CompletionCode",
     "Criterion",
+    "CrowdStudy",
+    "Guest",
     "GuidelinesVersion",
     "Import",
     "Membership",
     "Origin",
     "OutboxEvent",
     "Pair",
+    "Platform",
+    "PlatformEvent",
     "Preference",
     "Project",
     "Prompt",
@@ -56,10 +72,12 @@ __all__ = [
     "SkipReason",
     "Slate",
     "SlateEntry",
+    "Submission",
     "Suggestion",
     "Task",
     "TaskState",
     "Template",
     "Tier",
+    "UsedArrival",
     "User",
 ]

@@ -12,6 +12,8 @@ from annotation.models.projects import Criterion, Project
 if TYPE_CHECKING:
     import uuid
 
+    from annotation.models.crowd import Submission
+
 
 class RaterKind(models.TextChoices):
     """Who gives the judgement."""
@@ -58,29 +60,28 @@ class Basis(models.TextChoices):
 class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
+    def counted(self) -> Self:
+        """Return them with their project and their number of answers: one query."""
+        answered = models.Q(assignments__state__in=["submitted", "extra"])
+        return self.select_related("project").annotate(answered=models.Count("assignments", filter=answered))
+
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
-        answered = models.Q(assignments__state__in=["submitted", "extra"])
-        return (
-            self.filter(project__slug=slug, user=user)
-            .select_related("project")
-            .annotate(
-                role=models.Subquery(role.values("role")[:1]),
-                answered=models.Count("assignments", filter=answered),
-            )
-        )
+        mine = self.filter(project__slug=slug, user=user).counted()
+        return mine.annotate(role=models.Subquery(role.values("role")[:1]))
 
 
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge.
 
     `role` and `answered` are there where `at_work` loaded the row: the membership's role, and how many answers were
-    given before this request and in it.
+    given before this request and in it. `visit` is there where a guest's session did: the submission it is bound to.
     """
 
     role: str | None = None
     answered: int | None = None
+    visit: "Submission | None" = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")
