@@ -265,7 +265,9 @@ def _free_for(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
 def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
     """Lease what is missing to fill a person's places. Caller holds a transaction."""
     taken = {assignment.place for assignment in held}
-    places = [place for place in range(serving.places) if place not in taken]
+    # Where fewer are to be held than before, those that are held may stand at later places.
+    missing = max(0, serving.places - len(held))
+    places = [place for place in range(serving.places) if place not in taken][:missing]
     new: list[Assignment] = []
     if places and serving.repeat_percent > 0:
         answered = _answered_by(serving.rater)

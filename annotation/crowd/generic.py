@@ -86,7 +86,7 @@ def _check_return_url(asked: GenericSettings) -> None:
     for _literal, name, spec, conversion in pieces:
         if name is not None and (name not in known or spec or conversion):
             raise CrowdError(f"The return address names {{{name}}}; it can name {', '.join(sorted(known))}.")
-    if parts.scheme != "https" or parts.username is not None or parts.port not in (None, 443):
+    if "{" in parts.netloc or parts.scheme != "https" or parts.username is not None or parts.port not in (None, 443):
         raise CrowdError("The return address begins with https:// and the platform's host.")
     if not is_return_host(host):
         raise CrowdError(
