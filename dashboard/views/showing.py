@@ -20,6 +20,7 @@ SECTIONS = (
     ("routing", "Routing"),
     ("pairs", "Pairs"),
     ("people", "People"),
+    ("crowd", "Crowd"),
     ("exports", "Export"),
     ("spending", "Spending"),
 )

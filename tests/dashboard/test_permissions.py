@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.configuring import ScreenFile
+from annotation.crowd.studies import set_up_study
 from annotation.models import Import, Pair, Project
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
@@ -64,6 +65,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "apply_plan": [plan.pk],
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
+        "new_crowd_study": ["prolific"],
+        "crowd_study": [set_up_study(project, platform="mturk", name="Turk").pk],
         "another_try": [make_person(project, "ben").pk],
         "preview_again": [pack(preview_of(project, ScreenFile({})), 2)],
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
