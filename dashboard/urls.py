@@ -3,6 +3,7 @@
 from django.urls import path
 
 from dashboard.views import (
+    account,
     adding_judges,
     answers,
     auditing,
@@ -13,6 +14,7 @@ from dashboard.views import (
     guidelines,
     health,
     imports,
+    joining,
     judging,
     mixing,
     pairs,
@@ -31,6 +33,7 @@ from dashboard.views import (
 
 urlpatterns = [
     path("", projects.home, name="home"),
+    path("account/second-step/", account.second_step, name="second_step"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     # Not below projects/: there it would hide a project called "new".
@@ -106,6 +109,7 @@ urlpatterns = [
     path("projects/<slug:slug>/pairs/", pairs.pairs, name="pairs"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/", pairs.pair, name="pair"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/people/joining/", joining.joining, name="joining"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
     path("projects/<slug:slug>/crowd/", crowd.crowd, name="crowd"),
     path("projects/<slug:slug>/crowd/new/<slug:platform>/", crowd.new_crowd_study, name="new_crowd_study"),

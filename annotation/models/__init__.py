@@ -12,6 +12,7 @@ from annotation.models.crowd import (
 )
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
+from annotation.models.joining import Invitation, SecondStep, SignInLink, Throttle
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
@@ -52,6 +53,7 @@ __all__ = [
     "Guest",
     "GuidelinesVersion",
     "Import",
+    "Invitation",
     "Membership",
     "Origin",
     "OutboxEvent",
@@ -68,7 +70,9 @@ __all__ = [
     "RationaleTiming",
     "Response",
     "Role",
+    "SecondStep",
     "ShownOrder",
+    "SignInLink",
     "SkipReason",
     "Slate",
     "SlateEntry",
@@ -77,6 +81,7 @@ __all__ = [
     "Task",
     "TaskState",
     "Template",
+    "Throttle",
     "Tier",
     "UsedArrival",
     "User",
