@@ -1,15 +1,17 @@
 """Somebody arrives from a platform: who they are, whether that is true, and which rater they are here."""
 
+import logging
 import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from annotation.crowd.errors import ArrivalRefused, ArrivalUnchecked, PlatformRefused, PlatformUnreachable
+from annotation.crowd.errors import ArrivalRefused, ArrivalUnchecked, CrowdError, PlatformRefused
 from annotation.crowd.generic import IDENTIFIER, read_generic
 from annotation.crowd.mturk import TOKEN_PARAMETER as MTURK_TOKEN
 from annotation.crowd.mturk import read_token
@@ -27,6 +29,8 @@ from annotation.models import (
     Submission,
     UsedArrival,
 )
+
+logger = logging.getLogger(__name__)
 
 PROLIFIC_IDENTIFIER = re.compile(r"[0-9A-Za-z]{1,64}")
 LONGEST_CAPTURED = 200
@@ -106,11 +110,11 @@ def _asked_of_prolific(study: CrowdStudy, parameters: Mapping[str, str]) -> Arri
     person, visit = _ids(study, parameters)
     try:
         there = ProlificClient.configured().read_submission(visit)
-    except PlatformRefused as error:
-        if error.status == 404:
+    except CrowdError as error:
+        if isinstance(error, PlatformRefused) and error.status == HTTPStatus.NOT_FOUND:
             raise ArrivalRefused(_("This link is not from Prolific. Open the study there again.")) from error
-        raise ArrivalUnchecked(_("Prolific cannot be asked right now. Try again in a minute.")) from error
-    except PlatformUnreachable as error:
+        # Also where this site has no token, or one that Prolific does not take: the person can do nothing about it.
+        logger.warning("arrivals of the study %s cannot be checked: %s", study.pk, error)
         raise ArrivalUnchecked(_("Prolific cannot be asked right now. Try again in a minute.")) from error
     if (there.id, there.participant_id, there.study_id) != (visit, person, study.external_id):
         raise ArrivalRefused(_("This link is not from Prolific. Open the study there again."))

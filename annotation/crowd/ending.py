@@ -5,8 +5,6 @@ from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import quote
 
-from django.utils.translation import gettext as _
-
 from annotation.assigning import Progress, progress_of, release
 from annotation.crowd.errors import CrowdError
 from annotation.crowd.generic import read_generic, return_url
@@ -87,7 +85,7 @@ def _kind(submission: Submission, rater: Rater) -> CompletionCode.Kind:
         return Kind.COMPLETED
     if stage is Stage.WORK and not progress_of(study.project, rater).available:
         return Kind.COMPLETED if given else Kind.NOTHING_TO_DO
-    raise NotEnded(_("There is something left to answer in this study. The code comes after it."))
+    raise NotEnded(f"{submission} has {study.answers_wanted - given} answers left to give, and there are pairs for it.")
 
 
 def ending_of(submission: Submission, rater: Rater) -> Ending:

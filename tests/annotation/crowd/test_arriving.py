@@ -250,6 +250,14 @@ def test_prolific_that_cannot_be_asked_lets_nobody_in_and_says_so(
     assert Submission.objects.count() == 0
 
 
+def test_a_site_without_a_token_lets_nobody_in_and_fails_in_words(
+    project: Project, prolific: ProlificServer, settings: Settings
+) -> None:
+    study = make_crowd_study(project, prolific, "api")
+    settings.PROLIFIC_TOKEN = ""
+    assert arrive(Client(), study, **UNSIGNED).status_code == 503
+
+
 # --- The study ------------------------------------------------------------------------------------------------------
 
 
