@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from annotation.crowd.errors import CrowdError, OutcomeUnclear, PlatformRefused, PlatformUnreachable
@@ -189,6 +191,24 @@ def test_events_are_subscribed_to_once_and_confirmed(client: ProlificClient, pro
     assert len(prolific.subscriptions) == 2
     with pytest.raises(CrowdError, match="https"):
         subscribe("http://tiebreak.example.org/")
+
+
+def test_the_command_makes_the_secret_and_subscribes(prolific: ProlificServer, settings: Settings) -> None:
+    def said(*arguments: str) -> str:
+        out = StringIO()
+        call_command("prolific_events", *arguments, stdout=out)
+        return out.getvalue()
+
+    assert said("--new-secret") == "TIEBREAK_PROLIFIC_HOOK_SECRET=the-signing-secret\n"
+    assert (
+        said("--site", "https://tiebreak.example.org/").count("https://tiebreak.example.org/crowd/prolific/events/")
+        == 2
+    )
+    with pytest.raises(CommandError, match="https"):
+        said("--site", "http://tiebreak.example.org")
+    settings.PROLIFIC_WORKSPACE = ""
+    with pytest.raises(CommandError, match="TIEBREAK_PROLIFIC_WORKSPACE"):
+        said("--new-secret")
 
 
 def test_an_unread_submission_is_none_of_ours(client: ProlificClient, prolific: ProlificServer) -> None:

@@ -1,12 +1,14 @@
 """Signing in by password, by a link that works once, and with the second step; tries are limited."""
 
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pyotp
 import pytest
 import time_machine
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -282,6 +284,15 @@ def test_a_second_step_is_not_in_force_before_a_code_was_right(client: Client, b
     following = app.at(timezone.now() + timedelta(seconds=30))
     assert client.post("/account/second-step/", {"code": following}).status_code == 302
     assert Client().post("/sign-in/", BEN)["Location"] == "/"
+
+
+def test_the_operator_ends_a_second_step_that_was_lost(ben: User) -> None:
+    with_second_step(ben)
+    call_command("end_second_step", "ben", stdout=StringIO())
+    assert not second_step.has_second_step(ben)
+    for nobody in ("ben", "nobody"):
+        with pytest.raises(CommandError, match="has no second step"):
+            call_command("end_second_step", nobody)
 
 
 def test_managers_need_a_second_step_where_the_operator_says_so(
