@@ -73,7 +73,7 @@ def make_account(username: str, password: str, *, email: str = "") -> User:
     user = User(username=User.normalize_username(username.strip()), email=User.objects.normalize_email(email.strip()))
     problems: dict[str, list[str]] = {}
     try:
-        user.full_clean(exclude=["password"])
+        user.clean_fields(exclude=["password"])
     except ValidationError as error:
         problems = dict(error.message_dict)
     if "username" not in problems and User.objects.filter(username__iexact=user.username).exists():

@@ -6,7 +6,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.csrf import rotate_token
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
@@ -63,7 +62,7 @@ def end(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """POST ends a guest's visit; the page gives the code and the one way back."""
     visit = rater.visit
     if visit is None:
-        raise Http404(_("Only people from a crowd platform have an end page."))
+        raise Http404("Only guests have an end page.")
     if request.method == "POST":
         try:
             ending.end(visit, rater, now=timezone.now())

@@ -11,7 +11,6 @@ from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render, resolve_url
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -106,7 +105,7 @@ def code(request: HttpRequest) -> HttpResponse:
 def ask_for_link(request: HttpRequest) -> HttpResponse:
     """Ask for a link by mail; the answer is the same whether there is such a person or not."""
     if not settings.MAIL_IS_SENT:
-        raise Http404(_("This site sends no mail. Ask the manager of your project for a link."))
+        raise Http404("This site sends no mail.")
     if request.method != "POST":
         return render(request, "annotation/ask_for_link.html")
     named = request.POST.get("named", "").strip()[:254]

@@ -37,7 +37,7 @@ def visit_crowd(browser: Callable[[], Visits], project: Project) -> None:
     stranger = browser()
     stranger.get("arriving as nobody", here)
     guest = browser()
-    guest.get("arriving", f"{here}?p=1&v=1")
+    guest.client.get(f"{here}?p=1&v=1")
     submission = Submission.objects.get(study=study)
     Rater.objects.filter(pk=submission.guest.rater_id).update(name="\uc790")
     guest.get("a guest's screen", f"/annotate/{project.slug}/")
@@ -63,6 +63,9 @@ def visit_crowd(browser: Callable[[], Visits], project: Project) -> None:
         for kind in CompletionCode.Kind.values:
             Submission.objects.filter(pk=submission.pk).update(study=which, ended_as=kind)
             guest.get(f"an end: {kind} of {which}", f"/annotate/{project.slug}/end/")
+    CrowdStudy.objects.filter(pk=study.pk).update(settings={**study.settings, "return_url": ""})
+    Submission.objects.filter(pk=submission.pk).update(study=study, ended_as="completed")
+    guest.get("an end with a code to copy", f"/annotate/{project.slug}/end/")
     visit_mturk(browser(), project)
 
 

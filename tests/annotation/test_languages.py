@@ -232,7 +232,7 @@ NAMES = {
     "Deutsch",
     "Español",
     "ben",
-} | {"Prolific", "Mechanical", "Turk"}
+} | {"Prolific", "Mechanical", "Turk", "fay"}
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}")
 
 
@@ -630,6 +630,7 @@ UNSEEN = {
     "This link has expired. Open the study on Prolific again: that makes a new one.",
     "This link was used before. Open the study on Prolific again: that makes a new one.",
     "This project takes nobody by itself. Ask its manager for an invitation.",
+    "You gave %(answers)s answers; they are stored.",
     "Your link to sign in",
     "Your second step cannot be read any more. Ask the operator of this site to end it.",
     "Your submission is over on Prolific, so there is nothing more to do here.",
