@@ -22,6 +22,13 @@ from dashboard.views.showing import show, status_of
 
 # Submissions on a page.
 SHOWN = 200
+# What Prolific does on a code, in words.
+ACTIONS = {
+    "AUTOMATICALLY_APPROVE": "approves by itself",
+    "MANUALLY_REVIEW": "waits for your review",
+    "REQUEST_RETURN": "asks the person to return it",
+    "FIXED_SCREEN_OUT_PAYMENT": "pays the reward of a screen-out",
+}
 
 
 @require_http_methods(["GET", "HEAD"])
@@ -75,7 +82,7 @@ def crowd_study(request: HttpRequest, project: Project, study_id: UUID) -> HttpR
     context: dict[str, Any] = {
         "study": study,
         "address": address,
-        "codes": study.codes.order_by("kind"),
+        "codes": _codes(study),
         "question": external_question(address) if study.platform == Platform.MTURK else "",
         "rows": list(rows[:SHOWN]),
         "total": rows.count(),
@@ -97,6 +104,19 @@ def _rows(study: CrowdStudy) -> "QuerySet[Submission]":
     answered = Q(guest__rater__assignments__state__in=["submitted", "extra"])
     rows = study.submissions.select_related("guest__rater").order_by("-arrived_at")
     return rows.annotate(answers=Count("guest__rater__assignments", filter=answered))
+
+
+def _codes(study: CrowdStudy) -> list[dict[str, str]]:
+    """Return each code, who gets it, and what the platform does on it, in words."""
+    rows = study.codes.order_by("kind")
+    return [
+        {
+            "code": row.code,
+            "kind": row.get_kind_display().lower(),
+            "said": ", ".join(ACTIONS.get(one["action"], one["action"]) for one in row.actions),
+        }
+        for row in rows
+    ]
 
 
 def _counts(study: CrowdStudy) -> list[tuple[str, str, int]]:
