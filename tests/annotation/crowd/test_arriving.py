@@ -1,6 +1,7 @@
 """Arrivals from Prolific: the genuine are let in once, and forged, replayed and expired ones are not."""
 
 import base64
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import jwt
 import pytest
 import time_machine
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from annotation.crowd.arriving import arrive as let_in
-from annotation.crowd.errors import CrowdError
+from annotation.crowd.errors import ArrivalRefused, CrowdError
+from annotation.crowd.prolific.signing import read_signed
 from annotation.crowd.studies import set_up_study
 from annotation.models import Assignment, CrowdStudy, Guest, Project, Rater, Submission, UsedArrival, User
 from tests.crowd import PERSON, SESSION, TERMS, UNSIGNED, arrive, make_crowd_study
@@ -147,6 +150,32 @@ def test_the_same_person_in_a_second_study_is_the_same_rater(
     token = prolific.signer.token(prolific__STUDY_ID="second", prolific__SESSION_ID="again")
     assert arrive(Client(), second, token).status_code == 302
     assert (Guest.objects.count(), Submission.objects.count()) == (1, 2)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_of_many_browsers_with_one_token_one_is_let_in(study: CrowdStudy, prolific: ProlificServer) -> None:
+    token = prolific.signer.token()
+    read_signed(token, host="testserver", now=timezone.now())  # the keys are there
+    start, let, refused = threading.Barrier(6), [], []
+
+    def reach() -> None:
+        start.wait()
+        try:
+            let.append(let_in(study, {"prolific_token": token}, host="testserver", now=timezone.now()))
+        except ArrivalRefused as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=reach) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(let), len(refused)) == (1, 5)
+    assert (Guest.objects.count(), Submission.objects.count(), UsedArrival.objects.count()) == (1, 1, 1)
+    assert Rater.objects.filter(name__startswith="guest-").count() == 1
 
 
 # --- Keys -----------------------------------------------------------------------------------------------------------
