@@ -18,6 +18,7 @@ from django.db.models import (
     Subquery,
     Sum,
 )
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest
 
 from annotation.aggregating import DECIDING
@@ -163,7 +164,8 @@ def _out_of_order(now: datetime) -> "QuerySet[Any]":
 
 
 # What adding decimals in binary may be off by on SQLite; the smallest amount there is has four digits.
-CENT = Decimal("0.00005")
+SLACK_USD = Decimal("0.00005")
+SLACK_MICROS = SLACK_USD * MICROS_PER_USD
 
 
 def _with_budget() -> "QuerySet[Any]":
@@ -176,25 +178,29 @@ def _with_budget() -> "QuerySet[Any]":
 
 
 def _overspent(now: datetime) -> "QuerySet[Any]":
-    return _with_budget().filter(committed__gt=F("people_budget_usd") + CENT)
+    return _with_budget().filter(committed__gt=F("people_budget_usd") + SLACK_USD)
 
 
 def _unbalanced(now: datetime) -> "QuerySet[Any]":
     """Return projects whose purses, where they were counted for the budget of now, do not hold what is left of it."""
     purses = Purse.objects.filter(project=OuterRef("pk")).order_by().values("project")
-    left = Subquery(purses.annotate(micros=Sum("left_micros")).values("micros"))
-    budget = Subquery(purses.annotate(micros=Max("budget_micros")).values("micros"))
     projects = _with_budget().annotate(
-        left=ExpressionWrapper(left / Decimal(MICROS_PER_USD), output_field=DecimalField()),
-        counted_for=ExpressionWrapper(budget / Decimal(MICROS_PER_USD), output_field=DecimalField()),
+        left_micros=Subquery(purses.annotate(micros=Sum("left_micros")).values("micros")),
+        counted_for_micros=Subquery(purses.annotate(micros=Max("budget_micros")).values("micros")),
+        budget_micros=_in_micros(F("people_budget_usd")),
+        due_micros=_in_micros(F("people_budget_usd") - F("committed")),
     )
-    counted: QuerySet[Any] = projects.filter(
-        counted_for__gt=F("people_budget_usd") - CENT, counted_for__lt=F("people_budget_usd") + CENT
-    )
-    adds_up = Q(left__gt=F("people_budget_usd") - F("committed") - CENT) & Q(
-        left__lt=F("people_budget_usd") - F("committed") + CENT
-    )
-    return counted.exclude(adds_up)
+    counted: QuerySet[Any] = projects.filter(_is_near("counted_for_micros", "budget_micros"))
+    return counted.exclude(_is_near("left_micros", "due_micros"))
+
+
+def _in_micros(usd: Combinable) -> "ExpressionWrapper[Any]":
+    # Multiplied up, since SQLite divides whole numbers without a rest.
+    return ExpressionWrapper(usd * Decimal(MICROS_PER_USD), output_field=DecimalField())
+
+
+def _is_near(name: str, other: str) -> Q:
+    return Q(**{f"{name}__gt": F(other) - SLACK_MICROS, f"{name}__lt": F(other) + SLACK_MICROS})
 
 
 def _held_while_paused(now: datetime) -> "QuerySet[Any]":

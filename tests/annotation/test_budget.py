@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from annotation import promising, repeating
@@ -177,6 +178,18 @@ def test_releasing_gives_the_money_back() -> None:
     assert release(project, ben) == 2
     assert committed_usd(project) == 0
     assert broken(NOW) == []
+
+
+@pytest.mark.django_db
+def test_a_recount_finds_money_that_is_missing_and_money_that_is_too_much() -> None:
+    project = study(9, "12.34", pay_per_answer_usd=Decimal("0.07"))
+    ben = make_person(project)
+    get(project, ben, ahead=2)
+    assert broken(NOW) == []
+    Purse.objects.filter(number=0).update(left_micros=F("left_micros") - 100)
+    assert [check.name for check in broken(NOW)] == ["purses"]
+    Project.objects.update(people_budget_usd=Decimal("0.2099"))
+    assert [check.name for check in broken(NOW)] == ["budget"]
 
 
 # --- What it costs --------------------------------------------------------------------------------------------------
