@@ -36,8 +36,6 @@ Weights = Literal["identity", "linear", "quadratic", "ordinal"]
 
 SEVERAL = "pairs with two or more answers"
 COUPLES = "couples of answers"
-# Above this a table of all couples of categories is larger than what it sums up.
-MOST_CATEGORIES = 25
 
 
 class Sums(NamedTuple):

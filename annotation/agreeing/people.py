@@ -15,6 +15,7 @@ from annotation.agreeing.coefficients import (
     alpha,
     coefficients,
     gwet,
+    interval_alpha,
     sums_from,
     sums_of_counts,
     weights_of,
@@ -53,6 +54,9 @@ TABLES_AT_ONCE = 250
 MOST_COUPLES = 500
 OTHERS = "answers of others on the same pairs"
 COMMON = "pairs in common"
+RATED = "responses with two or more ratings"
+# Above this a table of all couples of ratings is larger than what it sums up.
+MOST_VALUES = 25
 # The longest time shown day by day, and week by week; what is longer goes by months.
 MOST_DAYS = 21
 MOST_WEEK_DAYS = 182
@@ -151,9 +155,36 @@ def agreement(votes: pd.DataFrame, *, repeats: int = REPEATS, seed: int = 0) -> 
     )
 
 
+class RatingAgreement(NamedTuple):
+    """How far people agree on scores of single responses, by Krippendorff's alpha."""
+
+    alpha_ordinal: Figure
+    alpha_interval: Figure
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the agreement as JSON values."""
+        return plain(self)
+
+
+def rating_agreement(ratings: pd.DataFrame, *, repeats: int = REPEATS, seed: int = 0) -> RatingAgreement:
+    """Return how far people agree on ratings (`unit`, `group`, `rater`, `value`) of any scale.
+
+    Alpha's ordinal form takes a table of all values, so it is left out where there are more than 25 of them.
+    """
+    values = np.unique(ratings["value"].to_numpy(dtype=float))
+    interval = interval_alpha(ratings, repeats=repeats, seed=seed, what=RATED)
+    if len(values) > MOST_VALUES:
+        many = Figure(None, interval.n, too_few=f"too many different ratings ({len(values)}, at most {MOST_VALUES})")
+        return RatingAgreement(many, interval)
+    if len(values) < 2:
+        return RatingAgreement(interval, interval)
+    found = coefficients(ratings, values.tolist(), repeats=repeats, seed=seed, what=RATED)
+    return RatingAgreement(found.alpha_ordinal, interval)
+
+
 def by_side(votes: pd.DataFrame) -> pd.DataFrame:
     """Return votes as answers for `coefficients`: `value` is -1 (b), 0 (neither) or 1 (a); "unsure" is left out."""
-    value = votes["choice"].map(SIDE_OF).map(LEAN_OF)
+    value = votes["choice"].map(SIDE_OF).map(LEAN_OF).astype(float)
     return _answers(votes, value)
 
 
@@ -162,7 +193,7 @@ def by_strength(votes: pd.DataFrame) -> pd.DataFrame:
 
     "Neither" is 0 and has no strength of its own; it counts where somebody else said how strong their preference is.
     """
-    lean = votes["choice"].map(SIDE_OF).map(LEAN_OF)
+    lean = votes["choice"].map(SIDE_OF).map(LEAN_OF).astype(float)
     value = (lean * votes["strength"]).where(lean != 0, 0.0).where(lean.notna())
     stated = votes["pair_id"].isin(votes.loc[votes["strength"].notna() & (lean != 0), "pair_id"])
     return _answers(votes, value.where(stated))
