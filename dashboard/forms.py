@@ -9,6 +9,7 @@ from django.utils.text import slugify
 from annotation.errors import TiebreakError
 from annotation.models import Project, Role
 from annotation.reading import FORMATS
+from dashboard.matching import METHODS
 from dashboard.screen_forms import StartForm
 from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
@@ -326,3 +327,13 @@ class ExportForm(forms.Form):
             "seed": values["seed"],
             "include_simulated": values["include_simulated"],
         }
+
+
+class MethodForm(forms.Form):
+    """How people's votes become one answer."""
+
+    method = forms.ChoiceField(
+        label="Method",
+        choices=[(method.value, f"{method.label}: {note}") for method, note in METHODS.items()],
+        widget=forms.RadioSelect,
+    )

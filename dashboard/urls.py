@@ -4,6 +4,7 @@ from django.urls import path
 
 from dashboard.views import (
     adding_judges,
+    agreement,
     answers,
     auditing,
     charts,
@@ -105,6 +106,7 @@ urlpatterns = [
     path("projects/<slug:slug>/pairs/", pairs.pairs, name="pairs"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/", pairs.pair, name="pair"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/agreement/", agreement.agreement, name="agreement"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),
