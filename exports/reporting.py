@@ -38,6 +38,7 @@ from annotation.agreeing.people import (
     LEANS,
     OTHERS,
     STRENGTHS,
+    Couple,
     WithOthers,
     by_side,
     by_strength,
@@ -184,12 +185,12 @@ def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> d
         for name, mine in work_frame(project).groupby("rater", sort=True)
     ]
     couples = couples_of(votes, seed=project.seed)
-    named = [one._replace(first=name_of(one.first), second=name_of(one.second)).as_dict() for one in couples.found]
+    named = [_couple(one, name_of) for one in couples.found]
     return _report(
         {
             "votes": len(votes),
             "people": sorted(people, key=lambda person: person["person"]),
-            "couples": named,
+            "couples": sorted(named, key=lambda one: (-one["n"], one["first"], one["second"])),
             "couples_with_too_few": couples.too_few,
             "couples_left_out": couples.left_out,
         }
@@ -421,6 +422,12 @@ def _with_others(found: WithOthers | None) -> dict[str, Any]:
         "kappa_with_others": kappa.as_dict(),
         "ac1_with_others": ac1.as_dict(),
     }
+
+
+def _couple(found: Couple, name_of: Callable[[str], str]) -> dict[str, Any]:
+    """Return two people's agreement under the report's names, in an order that tells nothing of others they have."""
+    first, second = sorted((name_of(found.first), name_of(found.second)))
+    return found._replace(first=first, second=second).as_dict()
 
 
 def _competence(found: Competence | None) -> dict[str, Any]:
