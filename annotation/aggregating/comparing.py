@@ -220,6 +220,7 @@ def _spreads(coded: _Coded, scores: "Array", fixed: "Array", asked: pd.DataFrame
     log_nu, gammas = float(fixed[0]), special.expit(fixed[1 : 1 + len(coded.raters)])
     chances = _davidson(scores[coded.a] - scores[coded.b], log_nu)
     lean = (chances[:, 0] - chances[:, 1]) / 2
+    # Who looks with chance gamma says about gamma squared of what somebody says who always does.
     information = gammas[coded.rater] ** 2 * ((chances[:, 0] + chances[:, 1]) / 4 - lean**2)
     a, b = names.get_indexer(pd.Index(asked["response_a"])), names.get_indexer(pd.Index(asked["response_b"]))
     found = np.empty(len(asked))

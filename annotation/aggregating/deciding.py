@@ -87,8 +87,9 @@ def decide(votes: pd.DataFrame, learned: Learned, contenders: pd.DataFrame | Non
         found = found.assign(p_correct=_by_counting(found, votes, method, of_votes))
     elif method in MODELLED:
         found = _by_model(votes, truths_of(votes, Crowd.from_json(learned.parameters)), plain)
+    elif contenders is None:
+        raise ValueError(f"{method.value} compares responses across pairs: it needs what the pairs compare")
     else:
-        assert contenders is not None  # noqa: S101 - the caller read them for this method
         found = _by_comparing(votes, contenders, Comparers.from_json(learned.parameters), plain)
     return _marked(found, plain)
 

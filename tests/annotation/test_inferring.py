@@ -317,7 +317,7 @@ def test_votes_that_say_little_are_decided_by_every_method(method: Method, words
 
 @pytest.mark.parametrize("method", Method)
 def test_swapping_the_sides_mirrors_the_answers_of_every_method(method: Method) -> None:
-    world = World(3, n=60)
+    world = World(3, n=30)
     turned = {"a": "b", "b": "a"}
     votes = world.votes.assign(shown_order="ab", group=world.votes["pair_id"])
     mirrored = votes.assign(choice=votes["choice"].map(turned).fillna(votes["choice"]), shown_order="ba")
@@ -328,7 +328,7 @@ def test_swapping_the_sides_mirrors_the_answers_of_every_method(method: Method) 
 
 @pytest.mark.parametrize("method", Method)
 def test_what_was_learned_is_the_same_once_kept_and_whatever_the_order_of_votes(method: Method) -> None:
-    votes = World(5, n=40).votes.assign(shown_order="ab")
+    votes = World(5, n=25).votes.assign(shown_order="ab")
     contenders = contenders_of(votes)
     learned = learn(method, votes, contenders)
     for shape in get_args(Shape):
@@ -344,7 +344,7 @@ def test_what_was_learned_is_the_same_once_kept_and_whatever_the_order_of_votes(
 
 @pytest.mark.parametrize("method", Method)
 def test_somebody_new_counts_as_an_average_person(method: Method) -> None:
-    world = World(6, n=60)
+    world = World(6, n=30)
     votes = world.votes.assign(shown_order="ab")
     learned = learn(method, votes, contenders_of(votes))
     late = votes_of("aa").assign(rater_id=["new", "newer"])

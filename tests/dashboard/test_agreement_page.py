@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from annotation.models import Criterion, Pair, Preference, Project, User
+from annotation.models import Criterion, Pair, Preference, Project
 from dashboard.matching import MOST_PEOPLE, matrix_of
 from routing.labels.resolving import resolve_labels
 from tests.builders import make_person, make_preference
@@ -100,10 +100,3 @@ def test_a_table_of_many_people_keeps_those_who_share_most() -> None:
     assert len(found.names) == MOST_PEOPLE
     assert found.left_out == 5
     assert "p20" not in found.names
-
-
-@pytest.mark.parametrize("who", ["ben", "eve"])
-def test_only_managers_see_it(project: Project, who: str) -> None:
-    client = Client()
-    client.force_login(User.objects.get(username=who))
-    assert client.get(HERE).status_code in {403, 404}
