@@ -7,10 +7,10 @@ import pandas as pd
 
 from annotation.aggregating.inferring import LEAST, code_votes, infer_crowd
 from annotation.aggregating.reading import vote_frame
+from annotation.agreeing import LEVEL
 from annotation.models import Project
 
 GRID = np.linspace(0.0, 1.0, 201)[1:-1]
-LEVEL = 0.95
 
 
 class Competence(NamedTuple):

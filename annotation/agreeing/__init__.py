@@ -10,6 +10,7 @@ from annotation.agreeing.consistency import Consistency, cohen_kappa, consistenc
 from annotation.agreeing.figures import (
     LEAST_GROUPS,
     LEAST_LABELS,
+    LEVEL,
     ONE_ANSWER,
     POWER_Z,
     REPEATS,
@@ -27,6 +28,7 @@ from annotation.agreeing.people import Agreement, agreement, answer_counts
 __all__ = [
     "LEAST_GROUPS",
     "LEAST_LABELS",
+    "LEVEL",
     "ONE_ANSWER",
     "POWER_Z",
     "REPEATS",
