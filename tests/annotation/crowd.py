@@ -189,9 +189,10 @@ def let_work(project: Project, raters: list[Rater], url: str, *, seed: int, paus
     with ThreadPoolExecutor(len(crowd)) as pool:
         working = [pool.submit(person.work, until) for person in crowd]
         while not all(one.done() for one in working):
+            began = time.monotonic()
             looks += 1
             seen += [c.name for c in check_invariants(project, now=timezone.now()) if c.broken and c.name in ALWAYS]
-            if draw.random() < 0.2:
+            if draw.random() < 0.1:
                 expire_leases(now=timezone.now() + timedelta(hours=1), project=project)
             if len(paused) < pauses and draw.random() < 0.3:
                 rater = Rater.objects.get(pk=draw.choice(raters).pk)
@@ -200,7 +201,8 @@ def let_work(project: Project, raters: list[Rater], url: str, *, seed: int, paus
             # From the moment that a pause is stored.
             held = Assignment.objects.filter(state="leased", rater__in=paused)
             seen += ["paused_hold_nothing"] * held.count()
-            threading.Event().wait(0.05)
+            # Most of the machine is the crowd's: the more rows there are, the longer a look takes.
+            threading.Event().wait(max(0.05, 4 * (time.monotonic() - began)))
         for one in working:
             one.result()
     return Crowd(crowd, seen, looks, paused)

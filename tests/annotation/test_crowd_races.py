@@ -30,6 +30,8 @@ VOTES = 3
 @pytest.fixture(autouse=True)
 def _quiet(settings: Any) -> None:
     settings.OUTBOX_CONSUMERS = {}
+    # Each request has a session of its own here, in which nothing that was planned is asked again.
+    settings.PREPARED_STATEMENTS = False
 
 
 def crowd_at_work(url: str, *, size: int, pairs: int, pauses: int, seed: int, seconds: float = 900) -> Crowd:
