@@ -179,7 +179,7 @@ class Assigning(RuleBasedStateMachine):
             self.held[one.task_id, name] = Held(one.id, "leased", until)
         # A reload shows the same.
         again = next_assignment(self.project, self.raters[name], now=self.now, ahead=self.ahead)
-        assert [one.id for one in again.held] == [one.id for one in found.held]
+        assert {one.id for one in again.held} == {one.id for one in found.held}
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), choice=st.sampled_from(["a", "b", "tie", "unsure"]), clicks=st.integers(1, 2))
