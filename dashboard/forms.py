@@ -68,7 +68,9 @@ class ProjectForm(StartForm):
     )
     pay_per_answer_usd = usd_field("Pay for an answer", "US dollars.", required=True, initial=Decimal("0.30"))
     rationale_required = forms.BooleanField(label="Ask for a reason with every answer", required=False)
-    people_budget_usd = usd_field("Budget for people", "US dollars; plans never promise more. Empty: no limit.")
+    people_budget_usd = usd_field(
+        "Budget for people", "US dollars; a hard stop: nobody gets a pair that it does not pay for. Empty: no limit."
+    )
     models_budget_usd = usd_field(
         "Budget for models", "US dollars; judge runs pause before they pass it. Empty: no limit."
     )
