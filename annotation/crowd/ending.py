@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import quote
 
-from annotation.assigning import Progress, progress_of, release
+from annotation.assigning import Progress, Waiting, next_assignment, release
 from annotation.crowd.errors import CrowdError
 from annotation.crowd.generic import read_generic, return_url
 from annotation.learning import Stage, stage_of
@@ -50,10 +50,11 @@ def visit_progress(submission: Submission, rater: Rater, found: Progress) -> Pro
 def end(submission: Submission, rater: Rater, *, now: datetime) -> Ending:
     """End a visit in the way it has come to an end, give back what is held, and return its code.
 
-    The same again returns the same. Raises `NotEnded` where there is work left for this person.
+    Who is paused gets the code of failed attention checks, which waits for review. The same again returns the same.
+    Raises `NotEnded` where there is work left for this person.
     """
     if not submission.ended_as:
-        end_as(submission, _kind(submission, rater), now=now)
+        end_as(submission, _kind(submission, rater, now), now=now)
     return ending_of(submission, rater)
 
 
@@ -75,7 +76,7 @@ def end_as(submission: Submission, kind: str, *, now: datetime) -> bool:
     return changed
 
 
-def _kind(submission: Submission, rater: Rater) -> CompletionCode.Kind:
+def _kind(submission: Submission, rater: Rater, now: datetime) -> CompletionCode.Kind:
     study = submission.study
     stage = stage_of(study.project, rater)
     if stage is Stage.REFUSED:
@@ -83,8 +84,12 @@ def _kind(submission: Submission, rater: Rater) -> CompletionCode.Kind:
     given = answers_given(submission, rater)
     if given >= study.answers_wanted:
         return Kind.COMPLETED
-    if stage is Stage.WORK and not progress_of(study.project, rater).available:
-        return Kind.COMPLETED if given else Kind.NOTHING_TO_DO
+    if stage is Stage.WORK:
+        found = next_assignment(study.project, rater, now=now)
+        if found.waiting is Waiting.PERSON_PAUSED:
+            return Kind.FAILED_ATTENTION_CHECK
+        if found.waiting is not None:
+            return Kind.COMPLETED if given else Kind.NOTHING_TO_DO
     raise NotEnded(f"{submission} has {study.answers_wanted - given} answers left to give, and there are pairs for it.")
 
 

@@ -10,13 +10,14 @@ from annotation.models.crowd import (
     Submission,
     UsedArrival,
 )
+from annotation.models.crowds import CrowdFit
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.joining import Invitation, SecondStep, SignInLink, Throttle
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
-from annotation.models.projects import Criterion, Project, Template
+from annotation.models.projects import Criterion, Method, Project, Purse, Template
 from annotation.models.raters import (
     AnswerBase,
     Basis,
@@ -49,12 +50,14 @@ __all__ = [
     "Choice",
     "CompletionCode",
     "Criterion",
+    "CrowdFit",
     "CrowdStudy",
     "Guest",
     "GuidelinesVersion",
     "Import",
     "Invitation",
     "Membership",
+    "Method",
     "Origin",
     "OutboxEvent",
     "Pair",
@@ -63,6 +66,7 @@ __all__ = [
     "Preference",
     "Project",
     "Prompt",
+    "Purse",
     "Ranking",
     "Rater",
     "RaterKind",

@@ -101,6 +101,14 @@ class Rater(models.Model):
     gate_answers = models.JSONField(
         default=dict, blank=True, help_text="The last try: {key: of the questions asked, answers: [[option]]}."
     )
+    paused_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when this person gets no pairs and gives no answers."
+    )
+    paused_reason = models.CharField(max_length=500, blank=True, help_text="Why, as the person reads it.")
+    most_answers = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
+    most_answers_a_day = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
+    languages = models.JSONField(default=list, blank=True, help_text="Languages of prompts that this person reads.")
+    domains = models.JSONField(default=list, blank=True, help_text="Categories of prompts that this person knows.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = RaterQuerySet.as_manager()
@@ -115,6 +123,15 @@ class Rater(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind=RaterKind.PERSON) | models.Q(user__isnull=True), name="a_judge_is_no_user"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(paused_at__isnull=False) | models.Q(paused_reason=""),
+                name="rater_has_a_reason_only_while_paused",
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(most_answers__isnull=True) | models.Q(most_answers__gte=1))
+                & (models.Q(most_answers_a_day__isnull=True) | models.Q(most_answers_a_day__gte=1)),
+                name="rater_shares_are_answers",
             ),
         ]
 

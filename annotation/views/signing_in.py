@@ -21,7 +21,6 @@ from annotation.joining.throttling import ACCOUNT_TRIES, ADDRESS_TRIES, MADE, ad
 from annotation.models import User
 from annotation.views.access import INTERFACE, SUBMISSION, in_own_language
 
-BACKEND = "django.contrib.auth.backends.ModelBackend"
 # What a session holds between the two steps: who gave the first, when, and where they wanted to go.
 AWAITING = "awaiting_code"
 AWAITING_FOR = timedelta(minutes=10)
@@ -36,7 +35,7 @@ def go_in(request: HttpRequest, user: User, then: str) -> HttpResponse:
         request.session.cycle_key()
         request.session[AWAITING] = {"user": str(user.pk), "at": timezone.now().isoformat(), "then": then}
         return redirect("sign_in_code")
-    login(request, user, backend=BACKEND)
+    login(request, user)
     return HttpResponseRedirect(then)
 
 
@@ -95,7 +94,7 @@ def code(request: HttpRequest) -> HttpResponse:
         status = TOO_MANY_REQUESTS if isinstance(error, TriedTooOften) else 422
         return render(request, "annotation/sign_in_code.html", {"error": str(error)}, status=status)
     del request.session[AWAITING]
-    login(request, user, backend=BACKEND)
+    login(request, user)
     return HttpResponseRedirect(awaiting["then"])
 
 

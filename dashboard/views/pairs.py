@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
-from annotation.models import Choice, Pair, Preference, Project, RaterKind
+from annotation.models import Choice, Pair, Preference, Project, RaterKind, Task, TaskState
 from dashboard import planning
 from dashboard.access import managed
 from dashboard.listing import STATES, page_of_pairs
@@ -50,6 +50,7 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
         "votes": votes.order_by("created_at", "id"),
         "verdicts": verdicts.order_by("version__judge__name", "version__number", "order"),
         "flags": [(side, _in_words(flags)) for side, flags in flags_of_pair(found).items() if flags],
+        "tasks": Task.objects.filter(pair=found).exclude(state=TaskState.CLOSED).order_by("tier"),
         "routed": planning.reasoned(last.plan, [last]) if last is not None else [],
     }
     return show(request, project, "pair.html", "pairs", context)

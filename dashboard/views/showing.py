@@ -21,6 +21,7 @@ SECTIONS = (
     ("pairs", "Pairs"),
     ("people", "People"),
     ("crowd", "Crowd"),
+    ("agreement", "Agreement"),
     ("exports", "Export"),
     ("spending", "Spending"),
 )

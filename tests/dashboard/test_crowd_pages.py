@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 
 from annotation.crowd.studies import arrival_url, set_up_study
 from annotation.models import CrowdStudy, Guest, Project, RaterKind, Submission
+from tests.arrivals import TERMS
 from tests.builders import make_project
-from tests.crowd import TERMS
 from tests.prolific_server import TOKEN, WORKSPACE, ProlificServer
 
 HERE = "/projects/helpfulness/crowd/"

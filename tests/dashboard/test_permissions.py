@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from annotation.configuring import ScreenFile
 from annotation.crowd.studies import set_up_study
-from annotation.models import Import, Pair, Project
+from annotation.models import Import, Pair, Project, Task
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
 from exports.models import Snapshot
@@ -33,6 +33,9 @@ POST_ONLY = {
     "start_tags",
     "fetch_embeddings",
     "another_try",
+    "pause_person",
+    "resume_person",
+    "steer_task",
 }
 
 
@@ -68,6 +71,10 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "new_crowd_study": ["prolific"],
         "crowd_study": [set_up_study(project, platform="mturk", name="Turk").pk],
         "another_try": [make_person(project, "ben").pk],
+        "person_work": [make_person(project, "ben").pk],
+        "pause_person": [make_person(project, "ben").pk],
+        "resume_person": [make_person(project, "ben").pk],
+        "steer_task": [pairs[0].pk, Task.objects.create(project=project, pair=pairs[0], votes_wanted=1).pk],
         "preview_again": [pack(preview_of(project, ScreenFile({})), 2)],
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
         "export": [snapshot.pk],
@@ -107,10 +114,10 @@ def test_a_project_one_does_not_manage_is_not_there(
 
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
-    # A preview takes no answer.
-    absent = {"preview_answer": 422, "preview_again": 422}
-    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json"], 404)
-    moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
+    # A preview takes no answer. Nobody is paused without a reason, and no pair steered without an action.
+    absent = {"preview_answer": 422, "preview_again": 422, "pause_person": 422}
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task"], 404)
+    moved = dict.fromkeys([*POST_ONLY - absent.keys(), "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 
 

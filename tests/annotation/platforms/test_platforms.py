@@ -15,7 +15,7 @@ from annotation.crowd.generic import GenericSettings, read_generic, return_url
 from annotation.crowd.mturk import external_question
 from annotation.crowd.studies import arrival_url, set_up_study
 from annotation.models import Assignment, CrowdStudy, Guest, Project, Rater, Submission, Task
-from tests.crowd import arrive
+from tests.arrivals import arrive
 
 HERE = "/annotate/helpfulness/"
 CONNECT = {

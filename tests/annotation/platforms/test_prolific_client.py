@@ -14,7 +14,7 @@ from annotation.crowd.prolific.client import BonusLine, BonusSetUp, ProlificClie
 from annotation.crowd.prolific.hooks import subscribe
 from annotation.crowd.studies import completion_codes, create_on_prolific, differences_on_prolific, set_up_study
 from annotation.models import Project
-from tests.crowd import SESSION, TERMS
+from tests.arrivals import SESSION, TERMS
 from tests.prolific_server import STUDY, TOKEN, WORKSPACE, ProlificServer
 
 Call = Callable[[ProlificClient], object]

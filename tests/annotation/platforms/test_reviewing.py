@@ -11,7 +11,7 @@ from annotation.crowd.errors import CrowdError, OutcomeUnclear
 from annotation.crowd.reviewing import Rejection, approve, reject, screen_out
 from annotation.crowd.studies import set_up_study
 from annotation.models import CrowdStudy, Guest, Project, RaterKind, Submission
-from tests.crowd import make_crowd_study
+from tests.arrivals import make_crowd_study
 from tests.prolific_server import ProlificServer
 
 WHY = (

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 
 from annotation.crowd.states import refresh
 from annotation.models import Assignment, CrowdStudy, PlatformEvent, Submission, Task
-from tests.crowd import PERSON, SESSION, arrive
+from tests.arrivals import PERSON, SESSION, arrive
 from tests.prolific_server import STUDY, ProlificServer
 
 HERE = "/crowd/prolific/events/"

@@ -19,7 +19,7 @@ from annotation.crowd.errors import ArrivalRefused, CrowdError
 from annotation.crowd.prolific.signing import read_signed
 from annotation.crowd.studies import set_up_study
 from annotation.models import Assignment, CrowdStudy, Guest, Project, Rater, Submission, UsedArrival, User
-from tests.crowd import PERSON, SESSION, TERMS, UNSIGNED, arrive, make_crowd_study
+from tests.arrivals import PERSON, SESSION, TERMS, UNSIGNED, arrive, make_crowd_study
 from tests.prolific_server import STUDY, ProlificServer, Signer
 
 HERE = "/annotate/helpfulness/"

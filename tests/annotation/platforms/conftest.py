@@ -8,8 +8,8 @@ from pytest_django.fixtures import Settings
 
 from annotation.assigning import Opening, open_tasks
 from annotation.models import CrowdStudy, Project, Tier
+from tests.arrivals import make_crowd_study
 from tests.builders import make_pair, make_project
-from tests.crowd import make_crowd_study
 from tests.prolific_server import TOKEN, WORKSPACE, ProlificServer
 
 

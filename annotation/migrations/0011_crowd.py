@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0007_first_guidelines_versions'),
+        ('annotation', '0010_aggregation'),
     ]
 
     operations = [

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from annotation.assigning import release
 from annotation.crowd.ending import end_as
 from annotation.guiding import revise_guidelines
 from annotation.models import Assignment, CompletionCode, CrowdStudy, Membership, Preference, Project, Submission, Task
+from annotation.pausing import pause_person
 from annotation.training import set_training
-from tests.crowd import arrive
+from tests.arrivals import arrive
 from tests.learners import GUIDELINES, TRAINING
 from tests.prolific_server import ProlificServer
 
@@ -129,6 +132,29 @@ def test_a_visit_can_be_ended_for_failed_attention_checks(guest: Client, study: 
     assert study.codes.get(kind="failed_attention_check").code in guest.get(END).text
     assert "You have answered all" in guest.get(HERE).text
     assert not Assignment.objects.filter(state="leased").exists()
+
+
+def test_who_is_paused_ends_with_the_code_that_waits_for_review(guest: Client, study: CrowdStudy) -> None:
+    guest.get(HERE)
+    answer(guest)
+    pause_person(Submission.objects.get().guest.rater, reason="Please read.", now=timezone.now())
+    page = guest.get(HERE)
+    assert "Please read." in page.text
+    assert f'action="{END}"' in page.text
+    guest.post(END)
+    assert study.codes.get(kind="failed_attention_check").code in guest.get(END).text
+
+
+@pytest.mark.parametrize("given", [0, 1])
+def test_who_may_give_no_more_gets_a_code_for_what_they_gave(guest: Client, study: CrowdStudy, given: int) -> None:
+    guest.get(HERE)
+    for _number in range(given):
+        answer(guest)
+    Project.objects.update(status="paused")
+    release(study.project, Submission.objects.get().guest.rater)
+    assert f'action="{END}"' in guest.get(HERE).text
+    guest.post(END)
+    assert study.codes.get(kind="completed" if given else "nothing_to_do").code in guest.get(END).text
 
 
 def test_a_second_visit_counts_its_own_answers(guest: Client, study: CrowdStudy, prolific: ProlificServer) -> None:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0008_crowd'),
+        ('annotation', '0011_crowd'),
     ]
 
     operations = [
