@@ -17,7 +17,7 @@ from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_person
 
-OPEN = {"home", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
+OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
     "set_status",
     "resolve",
