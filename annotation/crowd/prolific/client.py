@@ -152,15 +152,15 @@ class ProlificClient:
 
     # --- Bonuses ----------------------------------------------------------------------------------------------------
 
-    def set_up_bonuses(self, study_id: str, lines: Sequence[BonusLine]) -> BonusSetUp:
+    def set_up_bonuses(self, study_id: str, lines: Sequence[BonusLine | tuple[str, Decimal]]) -> BonusSetUp:
         """Tell Prolific who is to get what, and return what it comes to with fees. Nobody is paid by this.
 
         An id that took no part in the study is refused with its name, and then nothing is set up.
         """
-        for line in lines:
-            if line.amount <= 0 or line.amount != line.amount.quantize(CENT):
-                raise CrowdError(f"A bonus of {line.amount} for {line.submission_id} is not a number of whole cents.")
-        text = "\n".join(f"{_id(line.submission_id)},{line.amount:.2f}" for line in lines)
+        for recipient, amount in lines:
+            if not amount.is_finite() or amount <= 0 or amount != amount.quantize(CENT):
+                raise CrowdError(f"A bonus of {amount} for {recipient} is not a number of whole cents.")
+        text = "\n".join(f"{_id(recipient)},{amount:.2f}" for recipient, amount in lines)
         said = self._change("submissions/bonus-payments/", {"study_id": study_id, "csv_bonuses": text})
         return BonusSetUp(
             _text(said, "id"), *(_minor(said, name) for name in ("amount", "fees", "vat", "total_amount"))
