@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html import unescape
@@ -249,32 +249,43 @@ def let_work(
     """Let everybody work at once to the end, while leases end and people are paused; return what was seen."""
     crowd = [Person(server, project.slug, _session(rater), random.Random(f"{seed} {rater.name}")) for rater in raters]
     until = time.monotonic() + seconds
-    draw = random.Random(seed)
     seen: list[str] = []
-    looks = 0
     paused: list[Rater] = []
-
-    with ThreadPoolExecutor(len(crowd)) as pool:
+    draw = random.Random(seed)
+    with ThreadPoolExecutor(len(crowd) + 1) as pool:
         working = [pool.submit(person.work, until) for person in crowd]
+        watching = pool.submit(_watch, project, working, seen, paused)
+        tick = 0
         while not all(one.done() for one in working):
-            began = time.monotonic()
-            looks += 1
-            seen += [c.name for c in check_invariants(project, now=timezone.now()) if c.broken and c.name in ALWAYS]
-            if draw.random() < 0.1:
+            tick += 1
+            if draw.random() < 0.02:
                 expire_leases(now=timezone.now() + timedelta(hours=1), project=project)
-            if len(paused) < pauses and draw.random() < 0.3:
+            if tick % 5 == 0 and len(paused) < pauses:
                 rater = Rater.objects.get(pk=draw.choice(raters).pk)
                 pause_person(rater, reason="A manager wants to talk to you.", now=timezone.now())
-                paused.append(rater)
-            # From the moment that a pause is stored.
-            held = Assignment.objects.filter(state="leased", rater__in=paused)
-            seen += ["paused_hold_nothing"] * held.count()
-            # Most of the machine is the crowd's: the more rows there are, the longer a look takes.
-            threading.Event().wait(max(0.05, 4 * (time.monotonic() - began)))
+                paused.append(rater)  # from here on they hold nothing
+            threading.Event().wait(0.1)
+        looks = watching.result()
         for one in working:
             one.result()
     server.close()
     return Crowd(crowd, seen, looks, paused)
+
+
+def _watch(project: Project, working: list[Future[None]], seen: list[str], paused: list[Rater]) -> int:
+    """Recount over and over while people work, and note what is broken; return how often."""
+    looks = 0
+    try:
+        while not all(one.done() for one in working):
+            looks += 1
+            stopped = list(paused)
+            seen += [c.name for c in check_invariants(project, now=timezone.now()) if c.broken and c.name in ALWAYS]
+            held = Assignment.objects.filter(state="leased", rater__in=stopped)
+            seen += ["paused_hold_nothing"] * held.count()
+            threading.Event().wait(0.2)
+    finally:
+        connection.close()
+    return looks
 
 
 def _session(rater: Rater) -> str:
