@@ -23,6 +23,7 @@ from annotation.answering import NOTE_LIMIT, Answer, is_settled, storable, stora
 from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMember
 from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED, give_back, lease_end, locked
+from annotation.mixing_in import draw_gold, is_gold_due
 from annotation.models import (
     Assignment,
     AssignmentState,
@@ -42,7 +43,9 @@ from annotation.models import (
 )
 from annotation.opening import Opening, close_untouched, open_tasks
 from annotation.preparing import Prepared
+from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified
 from annotation.repeating import MIRRORED, is_due, repeatable
+from annotation.standards import Standards, standards_of
 from annotation.submitting import revise, submit
 
 __all__ = [
@@ -87,6 +90,7 @@ class Waiting(StrEnum):
     PAUSED = "paused"
     BREAK = "break"  # the person's own
     TRAINING = "training"  # guidelines, practice or the gate come first
+    PERSON_PAUSED = "person_paused"  # they can read why
 
 
 class Next(NamedTuple):
@@ -169,6 +173,7 @@ class _Serving(NamedTuple):
     now: datetime
     places: int
     repeat_percent: float
+    standards: Standards
 
 
 def next_assignment(
@@ -182,11 +187,14 @@ def next_assignment(
     """Return the pairs a person works on, 1 + `ahead` in all: those they hold, and new leases on the best free ones.
 
     Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
-    theirs that ran out may come again. One transaction, of four queries where one pair is taken; raises `NotAMember`.
+    theirs that ran out may come again. Gold is mixed in as the project's standards say. One transaction, of four
+    queries where one pair is taken; raises `NotAMember`.
     """
+    if rater.paused_at is not None:
+        return Next(None, Waiting.PERSON_PAUSED)
     if stage_of(project, rater) is not Stage.WORK:
         return Next(None, Waiting.TRAINING)
-    serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent)
+    serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent, standards_of(project))
     found = _next_once(serving)
     if found.waiting is Waiting.NONE_FREE and expire_leases(now=now, project=project):
         # What others held had run out, and the reaper had not come by yet.
@@ -207,6 +215,8 @@ def _next_once(serving: _Serving) -> Next:
 def _served(serving: _Serving) -> Next:
     held = _kept_up(serving)
     paused = serving.project.status == Project.Status.PAUSED
+    if not paused and not is_qualified(serving.rater, serving.standards):
+        return _first_gold(serving, held)
     if not paused:
         held += _filled(serving, held)
     if held:
@@ -261,11 +271,35 @@ def _free_for(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     return free.order_by(F("priority").desc(), "id")
 
 
+def _first_gold(serving: _Serving, held: list[Assignment]) -> Next:
+    """Serve somebody who has to pass the first gold pairs: these, and nothing else until they are."""
+    while True:
+        taken = {assignment.place for assignment in held}
+        places = [place for place in range(serving.places) if place not in taken]
+        answered = first_gold_answered(serving.rater)
+        left = gold_left(serving.rater, serving.standards, answered=answered, held=len(held))
+        asked = _gold_asked(serving.rater)
+        for place in places[: max(0, left)]:
+            if (new := _lease_gold(serving, asked, place)) is None:
+                break
+            asked += 1
+            held.append(new)
+        if held:
+            return Next(held[0], None, tuple(held[1:]))
+        if not end_try(serving.rater, serving.standards, now=serving.now):
+            return Next(None, Waiting.PERSON_PAUSED)
+        if is_qualified(serving.rater, serving.standards):
+            return _served(serving)
+
+
 def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
     """Lease what is missing to fill a person's places. Caller holds a transaction."""
     taken = {assignment.place for assignment in held}
     places = [place for place in range(serving.places) if place not in taken]
     new: list[Assignment] = []
+    if places and serving.standards.gold_percent > 0:
+        new += _gold_among(serving, held, places)
+        places = places[len(new) :]
     if places and serving.repeat_percent > 0:
         answered = _answered_by(serving.rater)
         for place in list(places):
@@ -277,6 +311,34 @@ def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
                 places.remove(place)
                 break
     return new + _take_best(serving, places, others_at_work=not held and not new)
+
+
+def _gold_among(serving: _Serving, held: list[Assignment], places: list[int]) -> list[Assignment]:
+    """Lease a gold pair where one of the next leases is to be gold: one at most, at the first place. No query else."""
+    asked = _gold_asked(serving.rater)
+    number = _answered_by(serving.rater) + len(held)
+    due = is_gold_due(serving.project, serving.rater, serving.standards, number=number, asked=asked)
+    leased = _lease_gold(serving, asked, places[0]) if due else None
+    return [] if leased is None else [leased]
+
+
+def _lease_gold(serving: _Serving, asked: int, place: int) -> Assignment | None:
+    """Lease a gold pair to a person, without a slot; None where there is none for them. Caller holds a transaction."""
+    found = draw_gold(serving.project, serving.rater, asked)
+    if found is None:
+        return None
+    leased = found.lapsed or Assignment(
+        task=found.task, rater=serving.rater, shown_order=order_shown(serving.project, found.task, serving.rater)
+    )
+    leased.gold = found.gold
+    leased.state = AssignmentState.LEASED
+    leased.place = place
+    leased.leased_at = serving.now
+    leased.lease_until = lease_end(serving.project, serving.now)
+    leased.save()
+    if serving.rater.gold_asked is not None:
+        serving.rater.gold_asked += 1
+    return leased
 
 
 def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) -> list[Assignment]:
@@ -365,6 +427,8 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
             rater=serving.rater, shown_order=order_shown(serving.project, task, serving.rater)
         )
         assignment.task = task
+        # Theirs as gold once, and never answered.
+        assignment.gold = None
         assignment.state = AssignmentState.LEASED
         assignment.slot = task.next_slot
         assignment.place = place
@@ -542,3 +606,10 @@ def _answered_by(rater: Rater) -> int:
     if rater.answered is None:
         return Assignment.objects.filter(rater=rater, state__in=ANSWERED).count()
     return rater.answered
+
+
+def _gold_asked(rater: Rater) -> int:
+    if rater.gold_asked is None:
+        asked = Assignment.objects.filter(rater=rater, gold__isnull=False)
+        return asked.exclude(state=AssignmentState.EXPIRED).count()
+    return rater.gold_asked

@@ -47,7 +47,7 @@ def _checked(promise: _Promise, project: Project | None, now: datetime) -> Check
 
 def _recounted(states: list[AssignmentState]) -> Coalesce:
     """Return the number of a task's assignments in these states, as an expression on tasks."""
-    counted = Assignment.objects.filter(task=OuterRef("pk"), state__in=states, repeats__isnull=True)
+    counted = Assignment.objects.filter(task=OuterRef("pk"), state__in=states, repeats__isnull=True, gold__isnull=True)
     held = counted.order_by().values("task")
     return Coalesce(Subquery(held.annotate(n=Count("pk")).values("n")), 0)
 
@@ -80,6 +80,7 @@ def _unsettled(now: datetime) -> "QuerySet[Any]":
             filter=Q(
                 assignments__state=AssignmentState.SUBMITTED,
                 assignments__repeats__isnull=True,
+                assignments__gold__isnull=True,
                 assignments__preference__choice=choice,
             ),
         )
@@ -115,9 +116,10 @@ def _astray(now: datetime) -> "QuerySet[Any]":
     right = Q(preference__rater=F("rater"), preference__pair=F("task__pair"), preference__shown_order=F("shown_order"))
     stands = Q(preference__is_current=True, preference__repeats__isnull=True, repeats__isnull=True)
     repeated = Q(state=AssignmentState.SUBMITTED, preference__repeats__rater=F("rater"), repeats__isnull=False)
-    counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False)
+    counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False, gold__isnull=True)
+    tested = Q(state=AssignmentState.SUBMITTED, preference__is_extra=True, gold__isnull=False)
     extra = Q(state=AssignmentState.EXTRA, preference__is_extra=True)
-    choices = Q(preference__isnull=False) & ~(right & ((stands & (counts | extra)) | repeated))
+    choices = Q(preference__isnull=False) & ~(right & ((stands & (counts | tested | extra)) | repeated))
     ranked = Q(ranking__rater=F("rater"), ranking__slate=F("task__slate"), ranking__is_current=True)
     counted = Q(state=AssignmentState.SUBMITTED, ranking__is_extra=False)
     beside = Q(state=AssignmentState.EXTRA, ranking__is_extra=True)
@@ -137,6 +139,13 @@ def _no_repeats(now: datetime) -> "QuerySet[Any]":
     answered = Q(repeats__state=AssignmentState.SUBMITTED)
     return Assignment.objects.filter(repeats__isnull=False).filter(
         ~(same & answered) | Q(repeats__shown_order=F("shown_order"))
+    )
+
+
+def _not_gold(now: datetime) -> "QuerySet[Any]":
+    """Return leases of gold pairs that are not of the pair that is gold, or hold a slot."""
+    return Assignment.objects.filter(gold__isnull=False).filter(
+        ~Q(gold__pair=F("task__pair")) | Q(slot__isnull=False) | Q(repeats__isnull=False)
     )
 
 
@@ -166,5 +175,6 @@ PROMISES = (
         _no_repeats,
         "task__project",
     ),
+    _Promise("gold_is_beside", "a gold pair is leased without a slot, as what it is", _not_gold, "task__project"),
     _Promise("orders_hold", "what an order says of its pairs counts as the order does", _out_of_order, "pair__project"),
 )

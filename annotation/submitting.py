@@ -16,6 +16,7 @@ from annotation.leasing import ANSWERED, give_back, locked, take_slot
 from annotation.models import (
     Assignment,
     AssignmentState,
+    Gold,
     Preference,
     Ranking,
     Rater,
@@ -29,6 +30,8 @@ from annotation.suggesting import note_change
 
 # How many of their last answers a person may look at again and change.
 CHANGEABLE = 10
+# The fact that somebody answered a gold pair; `annotation.ruling` looks at them for it.
+GOLD_ANSWERED = "gold_answered"
 
 
 # What reads an answer once its assignment is known: the order shown decides what a side means.
@@ -64,7 +67,9 @@ def submit(
             if assignment.state == AssignmentState.SKIPPED:
                 raise LeaseLost(_("You passed this pair on, so it takes no answer from you. Go on with the next one."))
             _refuse_other_kind(task, answer)
-            if assignment.repeats_id is None:
+            if (gold_id := assignment.gold_id) is not None:
+                _take_gold(task, assignment, answer, now, draft, gold_id)
+            elif assignment.repeats_id is None:
                 _take(task, assignment, answer, now, draft)
             else:
                 _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
@@ -89,9 +94,20 @@ def _take(task: Task, assignment: Assignment, answer: Answer, now: datetime, dra
     kept = keep(task, assignment, answer, is_extra=not counts)
     _finish(assignment, kept, now, draft, state=AssignmentState.SUBMITTED if counts else AssignmentState.EXTRA)
     if counts:
-        _count_answer(task)
+        count_answer(task)
     for pair_id in kept.pair_ids:
         publish("preference_submitted", {"pair_id": str(pair_id)})
+
+
+def _take_gold(
+    task: Task, assignment: Assignment, answer: Answer, now: datetime, draft: dict[str, Any], gold_id: UUID
+) -> None:
+    """Store an answer to a gold pair beside the slots; as many statements as any other answer takes."""
+    if assignment.answered_before:  # type: ignore[attr-defined]  # set by `locked`
+        raise _Elsewhere
+    _finish(assignment, keep(task, assignment, answer, is_extra=True), now, draft)
+    Gold.objects.filter(pk=gold_id).update(answers=F("answers") + 1)
+    publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
 
 
 def _finish(
@@ -202,7 +218,9 @@ def revise(
         _point_to(assignment, kept)
         assignment.draft = draft
         assignment.save(update_fields=["preference", "ranking", "draft"])
-        if assignment.repeats_id is None:
+        if assignment.gold_id is not None:
+            publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
+        elif assignment.repeats_id is None:
             _look_again(task)
             for pair_id in kept.pair_ids:
                 publish("preference_submitted", {"pair_id": str(pair_id)})
@@ -224,7 +242,7 @@ def _added(before: float | None, more: float | None) -> float | None:
 # --- Counting -------------------------------------------------------------------------------------------------------
 
 
-def _count_answer(task: Task) -> None:
+def count_answer(task: Task) -> None:
     """Count an answer that was just stored; with the last one wanted the task is done, or grows where people differ.
 
     Caller holds the task's row, so that of two last answers the later one sees both.
@@ -262,5 +280,7 @@ def _may_grow(task: Task) -> bool:
 
 
 def _choices_of(task: Task) -> list[str]:
-    counted = Assignment.objects.filter(task=task, state=AssignmentState.SUBMITTED, repeats__isnull=True)
+    counted = Assignment.objects.filter(
+        task=task, state=AssignmentState.SUBMITTED, repeats__isnull=True, gold__isnull=True
+    )
     return list(counted.values_list("preference__choice", flat=True))

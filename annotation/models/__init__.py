@@ -1,5 +1,6 @@
 """The tables of people's work; judges, routing and exports build on them and are never imported here."""
 
+from annotation.models.gold import Exclusion, Gold, GoldKind, GoldSource
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
@@ -36,6 +37,10 @@ __all__ = [
     "Basis",
     "Choice",
     "Criterion",
+    "Exclusion",
+    "Gold",
+    "GoldKind",
+    "GoldSource",
     "GuidelinesVersion",
     "Import",
     "Membership",

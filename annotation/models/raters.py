@@ -62,12 +62,14 @@ class RaterQuerySet(models.QuerySet["Rater"]):
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
         answered = models.Q(assignments__state__in=["submitted", "extra"])
+        gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
         return (
             self.filter(project__slug=slug, user=user)
             .select_related("project")
             .annotate(
                 role=models.Subquery(role.values("role")[:1]),
                 answered=models.Count("assignments", filter=answered),
+                gold_asked=models.Count("assignments", filter=gold),
             )
         )
 
@@ -75,12 +77,13 @@ class RaterQuerySet(models.QuerySet["Rater"]):
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge.
 
-    `role` and `answered` are there where `at_work` loaded the row: the membership's role, and how many answers were
-    given before this request and in it.
+    `role`, `answered` and `gold_asked` are there where `at_work` loaded the row: the membership's role, how many
+    answers were given before this request and in it, and how many gold pairs were leased to them and did not run out.
     """
 
     role: str | None = None
     answered: int | None = None
+    gold_asked: int | None = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")
@@ -99,6 +102,17 @@ class Rater(models.Model):
     gate_passed_at = models.DateTimeField(null=True, blank=True)
     gate_answers = models.JSONField(
         default=dict, blank=True, help_text="The last try: {key: of the questions asked, answers: [[option]]}."
+    )
+    qualified_at = models.DateTimeField(null=True, blank=True, help_text="When the first gold pairs were passed.")
+    qualification_tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Tries at the first gold pairs that have ended."
+    )
+    watched_from = models.DateTimeField(
+        null=True, blank=True, help_text="The rules that pause look at answers from here on; empty: at all."
+    )
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_reason = models.TextField(
+        blank=True, help_text="A rule (`annotation.scoring`), or a manager's words, which the person reads."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -156,8 +170,13 @@ class AnswerBase(models.Model):
     rationale_spans = models.JSONField(
         default=list, blank=True, help_text="[{side, start, end, text}]: a or b, or a position of the slate from 0."
     )
-    is_extra = models.BooleanField(default=False, help_text="Arrived after its lease was given to somebody else.")
+    is_extra = models.BooleanField(
+        default=False, help_text="Counts for no label: too late, asked as gold, or excluded."
+    )
     is_current = models.BooleanField(default=True)
+    exclusion = models.ForeignKey(
+        "annotation.Exclusion", on_delete=models.RESTRICT, null=True, blank=True, related_name="%(class)ss"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
