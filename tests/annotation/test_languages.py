@@ -38,6 +38,8 @@ from annotation.models import (
     SkipReason,
     User,
 )
+from annotation.pausing import pause_person
+from annotation.scoring import Rule
 from annotation.templatetags.asking import ago
 from annotation.translating import catalog_path, check_catalogs, extracted, read_catalog, write_catalogs
 from annotation.wording import WORDS
@@ -480,6 +482,10 @@ def visit_waiting(visits: Visits) -> None:
     paused = make_korean("paused", tasks=1)
     Project.objects.filter(pk=paused.pk).update(status="paused")
     visits.get("paused", "/annotate/paused/")
+    for name, reason in (("stopped", "가"), ("known", Rule.GOLD), ("checks", Rule.ATTENTION)):
+        stopped = make_korean(name, tasks=1)
+        pause_person(make_person(stopped), reason=reason, now=timezone.now())
+        visits.get(f"somebody paused: {name}", f"/annotate/{name}/")
 
 
 def visit_course(visits: Visits) -> None:
