@@ -142,6 +142,8 @@ def rater_for(project: Project, user: User) -> Rater:
 def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
     """Return the tiers a person works in, the one to serve first first. A rater without a user is of the crowd.
 
+    Who adjudicates does nothing else: a vote of theirs would be one they rule on.
+
     Raises `NotAMember`.
     """
     if rater.project_id != project.pk or rater.kind != RaterKind.PERSON:
@@ -154,6 +156,8 @@ def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
         role = members.values_list("role", flat=True).first()
     if role is None:
         raise NotAMember(f"{rater} is no longer a member of {project}. Its manager can add people again.")
+    if role == Role.ADJUDICATOR:
+        return (Tier.FINAL,)
     return (Tier.EXPERT, Tier.CROWD) if role == Role.EXPERT else (Tier.CROWD,)
 
 
@@ -215,7 +219,8 @@ def _next_once(serving: _Serving) -> Next:
 def _served(serving: _Serving) -> Next:
     held = _kept_up(serving)
     paused = serving.project.status == Project.Status.PAUSED
-    if not paused and not is_qualified(serving.rater, serving.standards):
+    checks_gold = Tier.FINAL not in serving.tiers
+    if not paused and checks_gold and not is_qualified(serving.rater, serving.standards):
         return _first_gold(serving, held)
     if not paused:
         held += _filled(serving, held)
@@ -256,7 +261,7 @@ def _open_to(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
 
     Each condition is one look-up in a unique index, so that a person with thousands of answers waits no longer.
     """
-    other_tier = Tier.CROWD if tier == Tier.EXPERT else Tier.EXPERT
+    other_tier = Tier.EXPERT if tier == Tier.CROWD else Tier.CROWD
     mine = Assignment.objects.filter(rater=rater)
     seen = mine.filter(task=OuterRef("pk")).exclude(state=AssignmentState.EXPIRED)
     seen_elsewhere = mine.filter(task__pair_id=OuterRef("pair_id"), task__tier=other_tier)
@@ -297,7 +302,7 @@ def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
     taken = {assignment.place for assignment in held}
     places = [place for place in range(serving.places) if place not in taken]
     new: list[Assignment] = []
-    if places and serving.standards.gold_percent > 0:
+    if places and serving.standards.gold_percent > 0 and Tier.FINAL not in serving.tiers:
         new += _gold_among(serving, held, places)
         places = places[len(new) :]
     if places and serving.repeat_percent > 0:

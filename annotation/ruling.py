@@ -130,7 +130,8 @@ def reason_for(rater: Rater) -> Reason | None:
         _("For some pairs the answer is known. Too many of your answers to these were others."),
         _("Of %(answered)s such pairs, %(right)s of your answers were the known ones.") % counted
         + " "
-        + _("People who read closely reach %(percent)s%% or more.") % {"percent": _wanted_percent(rule, standards)},
+        + _("People who read closely reach %(percent)s of 100 or more.")
+        % {"percent": _wanted_percent(rule, standards)},
         what_now,
     )
 

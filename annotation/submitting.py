@@ -91,7 +91,8 @@ def _take(task: Task, assignment: Assignment, answer: Answer, now: datetime, dra
     if assignment.slot is None:
         assignment.slot = take_slot(task)
     counts = assignment.slot is not None
-    kept = keep(task, assignment, answer, is_extra=not counts)
+    # An adjudicator's look is no vote; what they decide after it becomes the label (routing.labels.adjudicating).
+    kept = keep(task, assignment, answer, is_extra=not counts or task.tier == Tier.FINAL)
     _finish(assignment, kept, now, draft, state=AssignmentState.SUBMITTED if counts else AssignmentState.EXTRA)
     if counts:
         count_answer(task)

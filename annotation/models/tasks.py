@@ -21,6 +21,7 @@ class Tier(models.TextChoices):
 
     CROWD = "crowd", "Crowd"
     EXPERT = "expert", "Expert"
+    FINAL = "final", "Adjudication"
 
 
 class TaskState(models.TextChoices):

@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
 def share_right(votes: pd.DataFrame, truth: dict[str, str]) -> float:
     """Return the share of pairs whose answer by plurality is the true one; a contested pair is not right."""
     choice = consensus(votes)["choice"]
-    return sum(choice.get(pair) == true for pair, true in truth.items()) / len(truth)
+    return sum(str(choice.get(pair)) == true for pair, true in truth.items()) / len(truth)
 
 
 # --- In memory: many studies ----------------------------------------------------------------------------------------

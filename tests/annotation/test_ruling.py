@@ -202,7 +202,10 @@ def test_the_page_says_why_in_numbers_and_never_which(
     client.force_login(ben.user)  # type: ignore[arg-type]
     page = client.get("/annotate/helpfulness/", headers={"HX-Request": "true"} if script else {}).content.decode()
     assert "You are paused in this project" in page
-    assert "Of 8 such pairs, 2 of your answers were the known ones. People who read closely reach 85% or more." in page
+    assert (
+        "Of 8 such pairs, 2 of your answers were the known ones. People who read closely reach 85 of 100 or more."
+        in page
+    )
     assert "ask the manager" in page
     assert "rule:" not in page
     assert not any(str(one.pair_id) in page or one.pair.external_id in page for one in gold)
@@ -261,7 +264,7 @@ def test_who_fails_gets_the_second_try_and_then_reads_why(strict: Project) -> No
     assert again(ben).paused_reason == Rule.FIRST_GOLD
     reason = reason_for(again(ben))
     assert reason is not None
-    assert "People who read closely reach 75% or more." in reason.rests_on
+    assert "People who read closely reach 75 of 100 or more." in reason.rests_on
     # Nothing of theirs counts for a label.
     assert not Preference.objects.counted().exists()
 
