@@ -14,7 +14,7 @@ from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
-from tests.builders import make_person
+from tests.builders import make_gold, make_person
 
 OPEN = {"home", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
@@ -32,7 +32,13 @@ POST_ONLY = {
     "start_tags",
     "fetch_embeddings",
     "another_try",
+    "steer_person",
+    "revoke_gold",
+    "gild_pair",
+    "set_aside",
 }
+# Of an adjudicator, whom a manager is not.
+ADJUDICATORS = {"looks", "decide"}
 
 
 @pytest.fixture
@@ -65,6 +71,12 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
         "another_try": [make_person(project, "ben").pk],
+        "person": [make_person(project, "ben").pk],
+        "steer_person": [make_person(project, "ben").pk, "resume"],
+        "revoke_gold": [make_gold(project).pk],
+        "gild_pair": [pairs[0].pk],
+        "set_aside": [pairs[0].pk],
+        "decide": [pairs[0].pk],
         "preview_again": [pack(preview_of(project, ScreenFile({})), 2)],
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
         "export": [snapshot.pk],
@@ -106,7 +118,7 @@ def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> 
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
     # A preview takes no answer.
     absent = {"preview_answer": 422, "preview_again": 422}
-    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json"], 404)
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", *ADJUDICATORS], 404)
     moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 
