@@ -47,9 +47,10 @@ def look_at(rater: Rater, *, now: datetime) -> Rule | None:
     rule = broken_rule(_watched(rater, marks_of(rater.project, [rater.pk]).get(rater.pk, [])), standards)
     if rule is None:
         return None
-    pause_person(rater, reason=rule, now=now)
+    # Excluded first: a worker that dies between the two pauses them at the next look, and excludes nothing twice.
     if standards.exclude_on_pause:
         exclude_answers(rater, reason=rule, by=None, now=now)
+    pause_person(rater, reason=rule, now=now)
     return rule
 
 

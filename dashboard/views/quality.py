@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.errors import GoldInvalid, StandardsInvalid
 from annotation.excluding import exclude_answers, include_answers, open_exclusion
 from annotation.gilding import read_answer, revoke_gold, set_gold
-from annotation.models import Choice, Gold, GoldSource, Pair, Project, Rater, RaterKind, User
+from annotation.models import Assignment, Choice, Gold, GoldSource, Pair, Project, Rater, RaterKind, User
 from annotation.pausing import pause_person
 from annotation.ruling import let_go_on, rule_of
 from annotation.scoring import marks_of
@@ -144,6 +144,7 @@ def _show_person(
         "row": _of(report(project, "people")["people"], rater),
         "steady": _of(report(project, "steadiness")["people"], rater),
         "quality": quality,
+        "beside": Assignment.objects.answered().beside().filter(rater=rater).count(),
         "signs": [sign_row(sign) for sign in (quality or {}).get("signs", [])],
         "marks": [
             (pairs[mark.pair_id], mark, _choices(gold[mark.pair_id].accepted), Choice(mark.choice).label)

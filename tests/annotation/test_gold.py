@@ -1,6 +1,7 @@
 """Gold: mixed in unseen at the rate set, counted for no label, scored by whichever way it was answered."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from annotation.aggregating import vote_frame
@@ -404,3 +406,26 @@ def test_a_pair_that_was_there_is_not_made_gold_by_a_file(tmp_path: Path) -> Non
 def test_the_side_is_drawn_for_gold_as_for_any_pair(project: Project, ben: Rater) -> None:
     orders = [one.shown_order for one in answer(project, ben, 50) if one.gold_id is not None]
     assert set(orders) == {ShownOrder.AB, ShownOrder.BA}
+
+
+def test_gold_adds_no_query_to_a_cycle_that_leases_none(client: Client, project: Project, ben: Rater) -> None:
+    asked: dict[bool, set[int]] = {True: set(), False: set()}
+    for standards in ({"gold_percent": 20.0}, {}):
+        Project.objects.filter(pk=project.pk).update(standards=standards)
+        client.force_login(ben.user)  # type: ignore[arg-type]
+        hand = re.findall(r'data-task="([^"]+)"', client.get("/annotate/helpfulness/").content.decode())
+        for number in range(14):
+            first, *hand = hand
+            gold = Assignment.objects.filter(gold__isnull=False).count()
+            was_gold = Assignment.objects.filter(pk=first, gold__isnull=False).exists()
+            with CaptureQueriesContext(connection) as queries:
+                reply = client.post(
+                    f"/annotate/helpfulness/{first}/submit/",
+                    {"answer": "first2", "held": ",".join(hand)},
+                    headers={"HX-Request": "true"},
+                )
+            hand += re.findall(r'data-task="([^"]+)"', reply.content.decode())
+            if number and not was_gold and Assignment.objects.filter(gold__isnull=False).count() == gold:
+                asked[bool(standards)].add(len(queries))
+    assert asked[True] == asked[False]
+    assert len(asked[True]) == 1
