@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from itertools import count
+from sys import maxsize
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,7 +24,8 @@ from django.utils.translation import gettext as _
 from annotation.answering import NOTE_LIMIT, Answer, is_settled, storable, storable_draft, stored_choice
 from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMember
 from annotation.learning import Stage, stage_of
-from annotation.leasing import ANSWERED, give_back, lease_end, locked
+from annotation.leasing import ANSWERED, give_back, give_back_if, lease_end, locked
+from annotation.limiting import share_left
 from annotation.mixing_in import draw_gold, is_gold_due
 from annotation.models import (
     Assignment,
@@ -41,10 +44,15 @@ from annotation.models import (
     Tier,
     User,
 )
-from annotation.opening import Opening, close_untouched, open_tasks
+from annotation.opening import Opening, close_untouched, open_tasks, reprioritise
+from annotation.pausing import unpaused
 from annotation.preparing import Prepared
+from annotation.pricing import pay_for
+from annotation.promising import PurseEmpty, affordable, promise
 from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified
 from annotation.repeating import MIRRORED, is_due, repeatable
+from annotation.retrying import in_transaction
+from annotation.skilling import Skills, skills_of
 from annotation.standards import Standards, standards_of
 from annotation.submitting import revise, submit
 
@@ -64,6 +72,7 @@ __all__ = [
     "rater_for",
     "release",
     "renew",
+    "reprioritise",
     "revise",
     "save_draft",
     "skip",
@@ -87,10 +96,13 @@ class Waiting(StrEnum):
 
     NONE_FREE = "none_free"  # what is left is in other people's hands and may come back
     ALL_DONE = "all_done"
-    PAUSED = "paused"
+    PAUSED = "paused"  # the project
+    PERSON_PAUSED = "person_paused"
+    SHARE_DONE = "share_done"  # as many answers as one person may give
+    DAY_DONE = "day_done"  # as many as one person may give in a day
+    BUDGET_SPENT = "budget_spent"
     BREAK = "break"  # the person's own
     TRAINING = "training"  # guidelines, practice or the gate come first
-    PERSON_PAUSED = "person_paused"  # they can read why
 
 
 class Next(NamedTuple):
@@ -165,11 +177,15 @@ def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
 
 
 class _Overtaken(Exception):
-    """Another tab of a person was faster with one of their own leases."""
+    """Another tab of a person was faster with one of their own leases, or a manager who paused this person."""
+
+
+class _TryEnded(Exception):
+    """Nothing is left to lease in a person's try at the first gold pairs."""
 
 
 class _Serving(NamedTuple):
-    """For whom leases are taken, and how."""
+    """For whom leases are taken, and how; `affordable` is the most new ones that the budget pays for, once known."""
 
     project: Project
     rater: Rater
@@ -178,6 +194,7 @@ class _Serving(NamedTuple):
     places: int
     repeat_percent: float
     standards: Standards
+    affordable: int = maxsize
 
 
 def next_assignment(
@@ -191,8 +208,10 @@ def next_assignment(
     """Return the pairs a person works on, 1 + `ahead` in all: those they hold, and new leases on the best free ones.
 
     Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
-    theirs that ran out may come again. Gold is mixed in as the project's standards say. One transaction, of four
-    queries where one pair is taken; raises `NotAMember`.
+    theirs that ran out may come again. Nobody holds and answers more than their share, and all leases and answers
+    together never cost more than the project's budget for people. Gold is mixed in as the project's standards say.
+
+    One transaction, of four queries where one pair is taken, five in a project with a budget; raises `NotAMember`.
     """
     if rater.paused_at is not None:
         return Next(None, Waiting.PERSON_PAUSED)
@@ -200,35 +219,54 @@ def next_assignment(
         return Next(None, Waiting.TRAINING)
     serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent, standards_of(project))
     found = _next_once(serving)
-    if found.waiting is Waiting.NONE_FREE and expire_leases(now=now, project=project):
+    if found.waiting in (Waiting.NONE_FREE, Waiting.BUDGET_SPENT) and expire_leases(now=now, project=project):
         # What others held had run out, and the reaper had not come by yet.
         found = _next_once(serving)
     return found
 
 
 def _next_once(serving: _Serving) -> Next:
-    for _round in range(ROUNDS):
+    overtaken = 0
+    while overtaken < ROUNDS:
         try:
-            with transaction.atomic():
-                return _served(serving)
+            return in_transaction(partial(_served, serving))
+        except _TryEnded:
+            # In a transaction of its own, so that what is known of the person here is what was stored.
+            if not end_try(serving.rater, serving.standards, now=serving.now):
+                return Next(None, Waiting.PERSON_PAUSED)
+        except PurseEmpty as empty:
+            # Others may take what is left first; then there is less of it, so this ends.
+            serving = serving._replace(affordable=affordable(serving.project, empty))
         except (IntegrityError, _Overtaken):
-            continue  # another tab of this person took the place or the pair: what it took is theirs now
+            # Another tab of this person took the place or the pair: what it took is theirs now.
+            overtaken += 1
+            serving.rater.refresh_from_db(fields=["paused_at", "paused_reason"])
+            if serving.rater.paused_at is not None:
+                return Next(None, Waiting.PERSON_PAUSED)
     raise AssertionError(f"{serving.rater} reached for pairs in more tabs than {ROUNDS} at once.")
 
 
 def _served(serving: _Serving) -> Next:
+    # First, since it may lock the person's row, which nobody takes who holds a task's.
+    share = share_left(serving.project, serving.rater, places=serving.places, now=serving.now)
     held = _kept_up(serving)
     paused = serving.project.status == Project.Status.PAUSED
-    checks_gold = Tier.FINAL not in serving.tiers
-    if not paused and checks_gold and not is_qualified(serving.rater, serving.standards):
-        return _first_gold(serving, held)
     if not paused:
-        held += _filled(serving, held)
+        most = min(share.left, serving.affordable)
+        if _checks_gold(serving) and not is_qualified(serving.rater, serving.standards):
+            held += _first_gold(serving, held, most=most)
+        else:
+            held += _filled(serving, held, most=most)
     if held:
         return Next(held[0], None, tuple(held[1:]))
     if paused:
         return Next(None, Waiting.PAUSED)
-    left = any(_open_to(serving.project.pk, serving.rater.pk, tier).exists() for tier in serving.tiers)
+    if not share.left:
+        return Next(None, Waiting.DAY_DONE if share.comes_back else Waiting.SHARE_DONE)
+    if not serving.affordable:
+        return Next(None, Waiting.BUDGET_SPENT)
+    project, rater = serving.project.pk, serving.rater.pk
+    left = any(_open_to(project, rater, skills_of(serving.rater), tier).exists() for tier in serving.tiers)
     return Next(None, Waiting.NONE_FREE if left else Waiting.ALL_DONE)
 
 
@@ -256,8 +294,10 @@ def _kept_up(serving: _Serving) -> list[Assignment]:
     return held
 
 
-def _open_to(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
-    """Return the open tasks of a tier but for pairs this person answered, passed on, or has in the other tier.
+def _open_to(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySet[Task]":
+    """Return the open tasks of a tier that this person has the skills for.
+
+    But for pairs they answered, passed on, or have in the other tier, and those that a manager paused.
 
     Each condition is one look-up in a unique index, so that a person with thousands of answers waits no longer.
     """
@@ -266,43 +306,55 @@ def _open_to(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
     seen = mine.filter(task=OuterRef("pk")).exclude(state=AssignmentState.EXPIRED)
     seen_elsewhere = mine.filter(task__pair_id=OuterRef("pair_id"), task__tier=other_tier)
     answered = Preference.objects.current().filter(rater=rater, pair_id=OuterRef("pair_id"), criterion__isnull=True)
-    tasks = Task.objects.filter(project=project, tier=tier, state=TaskState.OPEN)
+    tasks = Task.objects.filter(
+        project=project,
+        tier=tier,
+        state=TaskState.OPEN,
+        is_paused=False,
+        language__in=skills.languages,
+        domain__in=skills.domains,
+    )
     return tasks.filter(~Exists(seen), ~Exists(seen_elsewhere), ~Exists(answered))
 
 
-def _free_for(project: UUID, rater: UUID, tier: Tier) -> "QuerySet[Task]":
+def _free_for(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySet[Task]":
     """Return the tasks with a free slot for a person, best first; the index `task_queue` serves it without a sort."""
-    free = _open_to(project, rater, tier).filter(taken__lt=F("votes_wanted"))
+    free = _open_to(project, rater, skills, tier).filter(taken__lt=F("votes_wanted"))
     return free.order_by(F("priority").desc(), "id")
 
 
-def _first_gold(serving: _Serving, held: list[Assignment]) -> Next:
-    """Serve somebody who has to pass the first gold pairs: these, and nothing else until they are."""
-    while True:
-        taken = {assignment.place for assignment in held}
-        places = [place for place in range(serving.places) if place not in taken]
-        answered = first_gold_answered(serving.rater)
-        left = gold_left(serving.rater, serving.standards, answered=answered, held=len(held))
-        asked = _gold_asked(serving.rater)
-        for place in places[: max(0, left)]:
-            if (new := _lease_gold(serving, asked, place)) is None:
-                break
-            asked += 1
-            held.append(new)
-        if held:
-            return Next(held[0], None, tuple(held[1:]))
-        if not end_try(serving.rater, serving.standards, now=serving.now):
-            return Next(None, Waiting.PERSON_PAUSED)
-        if is_qualified(serving.rater, serving.standards):
-            return _served(serving)
+def _checks_gold(serving: _Serving) -> bool:
+    """Say whether gold is mixed in for this person: nobody checks who has the last word."""
+    return Tier.FINAL not in serving.tiers
 
 
-def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
-    """Lease what is missing to fill a person's places. Caller holds a transaction."""
+def _first_gold(serving: _Serving, held: list[Assignment], *, most: int) -> list[Assignment]:
+    """Lease, to somebody who has to pass them, what is missing of the first gold pairs, and nothing else.
+
+    Raises `_TryEnded` where that is nothing, they hold nothing and might have more. Caller holds a transaction.
+    """
     taken = {assignment.place for assignment in held}
     places = [place for place in range(serving.places) if place not in taken]
+    answered, asked = first_gold_answered(serving.rater), _gold_asked(serving.rater)
+    left = gold_left(serving.rater, serving.standards, answered=answered, held=len(held))
     new: list[Assignment] = []
-    if places and serving.standards.gold_percent > 0 and Tier.FINAL not in serving.tiers:
+    for place in places[: max(0, min(left, most))]:
+        leased = _lease_gold(serving, asked + len(new), place)
+        if leased is None:
+            break
+        new.append(leased)
+    if not held and not new and (most > 0 or left <= 0):
+        raise _TryEnded
+    promise(serving.project, serving.rater, new)
+    return new
+
+
+def _filled(serving: _Serving, held: list[Assignment], *, most: int) -> list[Assignment]:
+    """Lease what is missing to fill a person's places, at most so many. Caller holds a transaction."""
+    taken = {assignment.place for assignment in held}
+    places = [place for place in range(serving.places) if place not in taken][:most]
+    new: list[Assignment] = []
+    if places and serving.standards.gold_percent > 0 and _checks_gold(serving):
         new += _gold_among(serving, held, places)
         places = places[len(new) :]
     if places and serving.repeat_percent > 0:
@@ -315,7 +367,9 @@ def _filled(serving: _Serving, held: list[Assignment]) -> list[Assignment]:
                 new.append(_repeat(serving, earlier, place))
                 places.remove(place)
                 break
-    return new + _take_best(serving, places, others_at_work=not held and not new)
+    new += _take_best(serving, places, others_at_work=not held and not new)
+    promise(serving.project, serving.rater, new)
+    return new
 
 
 def _gold_among(serving: _Serving, held: list[Assignment], places: list[int]) -> list[Assignment]:
@@ -328,7 +382,12 @@ def _gold_among(serving: _Serving, held: list[Assignment], places: list[int]) ->
 
 
 def _lease_gold(serving: _Serving, asked: int, place: int) -> Assignment | None:
-    """Lease a gold pair to a person, without a slot; None where there is none for them. Caller holds a transaction."""
+    """Lease a gold pair to a person, without a slot; None where there is none for them. Raises `_Overtaken`.
+
+    Caller holds a transaction, and promises the pay.
+    """
+    if not unpaused(serving.rater):
+        raise _Overtaken
     found = draw_gold(serving.project, serving.rater, asked)
     if found is None:
         return None
@@ -336,13 +395,12 @@ def _lease_gold(serving: _Serving, asked: int, place: int) -> Assignment | None:
         task=found.task, rater=serving.rater, shown_order=order_shown(serving.project, found.task, serving.rater)
     )
     leased.gold = found.gold
+    leased.promised_usd = pay_for(serving.project, serving.rater, Tier.CROWD)
     leased.state = AssignmentState.LEASED
     leased.place = place
     leased.leased_at = serving.now
     leased.lease_until = lease_end(serving.project, serving.now)
     leased.save()
-    if serving.rater.gold_asked is not None:
-        serving.rater.gold_asked += 1
     return leased
 
 
@@ -371,16 +429,17 @@ def _best(serving: _Serving, tier: Tier, skip_locked: bool, most: int) -> list[T
     `QUEUE_SECONDS`: that long a pair that comes free or is opened before that place may wait for them.
     """
     whose = {"project": serving.project.pk, "rater": serving.rater.pk}
+    skills = skills_of(serving.rater)
     key = f"queue:{serving.rater.pk}:{tier}"
     far = (serving.rater.answered or 0) >= MANY_ANSWERS
     if far and (last := cache.get(key)) is not None:
         priority, task, until = last
         if serving.now < until:
-            behind = _FREE.fetch(tier, skip_locked, most, True, **whose, priority=priority, task=task)
+            behind = _FREE.fetch(tier, skills, skip_locked, most, True, **whose, priority=priority, task=task)
             if len(behind) == most:
                 cache.set(key, (behind[-1].priority, behind[-1].pk, until), timeout=QUEUE_SECONDS)
                 return behind
-    tasks = _FREE.fetch(tier, skip_locked, most, False, **whose)
+    tasks = _FREE.fetch(tier, skills, skip_locked, most, False, **whose)
     if far and tasks:
         until = serving.now + timedelta(seconds=QUEUE_SECONDS)
         cache.set(key, (tasks[-1].priority, tasks[-1].pk, until), timeout=QUEUE_SECONDS)
@@ -389,6 +448,7 @@ def _best(serving: _Serving, tier: Tier, skip_locked: bool, most: int) -> list[T
 
 def _free_tasks(
     tier: Tier,
+    skills: Skills,
     skip_locked: bool,
     most: int,
     behind: bool,
@@ -403,7 +463,7 @@ def _free_tasks(
     With `behind`, those that stand behind a task in the queue.
     """
     lapsed = Assignment.objects.filter(task=OuterRef("pk"), rater=rater, repeats__isnull=True)
-    free = _free_for(project, rater, tier)
+    free = _free_for(project, rater, skills, tier)
     if behind:
         free = free.filter(priority__lte=priority).exclude(priority=priority, pk__lte=task)
     free = free.annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
@@ -420,7 +480,10 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
     Caller holds the tasks' rows, which have a free slot each. Places are taken in order, so that of two tabs that reach
     for the same ones the second waits for the first and never the other way round too. Raises `_Overtaken`.
     """
-    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(taken=F("taken") + 1, next_slot=F("next_slot") + 1)
+    # In the same statement, since the person was loaded some time ago.
+    counted = Task.objects.filter(Exists(unpaused(serving.rater)), pk__in=[task.pk for task in tasks])
+    if not counted.update(taken=F("taken") + 1, next_slot=F("next_slot") + 1):
+        raise _Overtaken
     lapsed_of = {task.pk: task.lapsed for task in tasks}  # type: ignore[attr-defined]  # set by `_take_best`
     ended = Assignment.objects.in_bulk([lapsed for lapsed in lapsed_of.values() if lapsed])
     if any(assignment.state != AssignmentState.EXPIRED for assignment in ended.values()):
@@ -434,6 +497,7 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
         assignment.task = task
         # Theirs as gold once, and never answered.
         assignment.gold = None
+        assignment.promised_usd = pay_for(serving.project, serving.rater, Tier(task.tier))
         assignment.state = AssignmentState.LEASED
         assignment.slot = task.next_slot
         assignment.place = place
@@ -451,11 +515,14 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
 
 
 def _repeat(serving: _Serving, earlier: Assignment, place: int) -> Assignment:
-    """Lease a pair again to the person who answered it, with the sides swapped."""
+    """Lease a pair again to the person who answered it, with the sides swapped. Raises `_Overtaken`."""
+    if not unpaused(serving.rater):
+        raise _Overtaken
     return Assignment.objects.create(
         task=earlier.task,
         rater=serving.rater,
         repeats=earlier,
+        promised_usd=pay_for(serving.project, serving.rater, Tier(earlier.task.tier)),
         state=AssignmentState.LEASED,
         place=place,
         shown_order=MIRRORED[ShownOrder(earlier.shown_order)],
@@ -497,7 +564,8 @@ def skip(assignment_id: UUID, rater: Rater, *, reason: str, note: str = "", now:
     if reason not in SkipReason.values:
         raise AnswerInvalid(f"The reason {reason!r} is not known. It is one of: {', '.join(SkipReason.values)}.")
     note = storable(note, field="note", limit=NOTE_LIMIT).strip()
-    with transaction.atomic():
+
+    def pass_on() -> Assignment:
         task, assignment = locked(assignment_id, rater)
         if assignment.state in ANSWERED:
             raise AlreadyAnswered(_("Your answer to this pair is already stored, so it cannot be passed on."))
@@ -506,7 +574,9 @@ def skip(assignment_id: UUID, rater: Rater, *, reason: str, note: str = "", now:
             assignment.note = note
             assignment.finished_at = now
             give_back(task, assignment, AssignmentState.SKIPPED)
-    return assignment
+        return assignment
+
+    return in_transaction(pass_on)
 
 
 def release(project: Project, rater: Rater) -> int:
@@ -514,14 +584,8 @@ def release(project: Project, rater: Rater) -> int:
 
     What they began stays theirs until its time runs out. A transaction a lease.
     """
-    released = 0
-    for assignment_id in list(_held(project.pk, rater.pk).filter(draft={}).values_list("pk", flat=True)):
-        with transaction.atomic():
-            task, assignment = locked(assignment_id, rater)
-            if assignment.state == AssignmentState.LEASED and not assignment.draft:
-                give_back(task, assignment, AssignmentState.EXPIRED)
-                released += 1
-    return released
+    held = list(_held(project.pk, rater.pk).filter(draft={}).values_list("pk", flat=True))
+    return sum(give_back_if(pk, rater, lambda assignment: not assignment.draft) for pk in held)
 
 
 def renew(assignment_id: UUID, rater: Rater, *, now: datetime) -> Assignment:
@@ -569,15 +633,11 @@ def expire_leases(*, now: datetime, project: Project | None = None) -> int:
     lapsed = Assignment.objects.filter(state=AssignmentState.LEASED, lease_until__lte=now)
     if project is not None:
         lapsed = lapsed.filter(task__project=project)
-    expired = 0
-    for one in list(lapsed.order_by("lease_until").select_related("rater")):
-        with transaction.atomic():
-            task, assignment = locked(one.pk, one.rater)
-            # Between the list and the lock it may have been answered, passed on or renewed.
-            if assignment.state == AssignmentState.LEASED and assignment.lease_until <= now:
-                give_back(task, assignment, AssignmentState.EXPIRED)
-                expired += 1
-    return expired
+    # Between the list and the lock one may have been answered, passed on or renewed.
+    return sum(
+        give_back_if(one.pk, one.rater, lambda assignment: assignment.lease_until <= now)
+        for one in list(lapsed.order_by("lease_until").select_related("rater__project"))
+    )
 
 
 def progress_of(project: Project, rater: Rater) -> Progress:
@@ -585,7 +645,8 @@ def progress_of(project: Project, rater: Rater) -> Progress:
     done = _answered_by(rater)
     held = _held(project.pk, rater.pk).count()
     tiers = tiers_of(project, rater)
-    free = sum(len(_free_for(project.pk, rater.pk, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
+    skills = skills_of(rater)
+    free = sum(len(_free_for(project.pk, rater.pk, skills, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
     available = min(free, COUNTED) + held
     cache.set(_progress_key(rater), (done + available, free > COUNTED), timeout=PROGRESS_SECONDS)
     return Progress(done, available, earned_usd=done * project.pay_per_answer_usd, more=free > COUNTED)

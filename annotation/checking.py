@@ -2,14 +2,29 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    DecimalField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest
 
 from annotation.aggregating import DECIDING
 from annotation.answering import AGREEING
-from annotation.models import Assignment, AssignmentState, Preference, Project, Task, TaskState, Tier
+from annotation.models import Assignment, AssignmentState, Preference, Project, Purse, Task, TaskState, Tier
+from annotation.promising import MICROS_PER_USD
 
 # Two rounds of the reaper (`expire-leases` in config/celery.py).
 SWEEP = timedelta(seconds=60)
@@ -40,7 +55,7 @@ class _Promise(NamedTuple):
 def _checked(promise: _Promise, project: Project | None, now: datetime) -> Check:
     rows = promise.broken_rows(now)
     if project is not None:
-        rows = rows.filter(**{promise.project_field: project})
+        rows = rows.filter(**{promise.project_field: project.pk})
     examples = [str(key) for key in rows.order_by("pk").values_list("pk", flat=True)[:EXAMPLES]]
     return Check(promise.name, promise.text, rows.count() if examples else 0, examples)
 
@@ -160,6 +175,50 @@ def _out_of_order(now: datetime) -> "QuerySet[Any]":
     return Preference.objects.filter(ranking__isnull=False).exclude(as_ranked)
 
 
+# What adding decimals in binary may be off by on SQLite; the smallest amount there is has four digits.
+SLACK_USD = Decimal("0.00005")
+SLACK_MICROS = SLACK_USD * MICROS_PER_USD
+
+
+def _with_budget() -> "QuerySet[Any]":
+    """Return the projects with a budget for people, with what is promised and earned (`committed`)."""
+    promised = Assignment.objects.filter(task__project=OuterRef("pk")).order_by().values("task__project")
+    committed = Subquery(promised.annotate(usd=Sum("promised_usd")).values("usd"))
+    projects: QuerySet[Any] = Project.objects.filter(people_budget_usd__isnull=False)
+    projects = projects.annotate(committed=Coalesce(committed, Decimal(0), output_field=DecimalField()))
+    return projects
+
+
+def _overspent(now: datetime) -> "QuerySet[Any]":
+    return _with_budget().filter(committed__gt=F("people_budget_usd") + SLACK_USD)
+
+
+def _unbalanced(now: datetime) -> "QuerySet[Any]":
+    """Return projects whose purses, where they were counted for the budget of now, do not hold what is left of it."""
+    purses = Purse.objects.filter(project=OuterRef("pk")).order_by().values("project")
+    projects = _with_budget().annotate(
+        left_micros=Subquery(purses.annotate(micros=Sum("left_micros")).values("micros")),
+        counted_for_micros=Subquery(purses.annotate(micros=Max("budget_micros")).values("micros")),
+        budget_micros=_in_micros(F("people_budget_usd")),
+        due_micros=_in_micros(F("people_budget_usd") - F("committed")),
+    )
+    counted: QuerySet[Any] = projects.filter(_is_near("counted_for_micros", "budget_micros"))
+    return counted.exclude(_is_near("left_micros", "due_micros"))
+
+
+def _in_micros(usd: Combinable) -> "ExpressionWrapper[Any]":
+    # Multiplied up, since SQLite divides whole numbers without a rest.
+    return ExpressionWrapper(usd * Decimal(MICROS_PER_USD), output_field=DecimalField())
+
+
+def _is_near(name: str, other: str) -> Q:
+    return Q(**{f"{name}__gt": F(other) - SLACK_MICROS, f"{name}__lt": F(other) + SLACK_MICROS})
+
+
+def _held_while_paused(now: datetime) -> "QuerySet[Any]":
+    return Assignment.objects.filter(state=AssignmentState.LEASED, rater__paused_at__isnull=False)
+
+
 PROMISES = (
     _Promise("no_overshoot", "held and answered slots are never more than the votes wanted", _overshooting, "project"),
     _Promise("splits_grow", "a task that may grow ends agreed, or with its most votes", _unsettled, "project"),
@@ -178,6 +237,9 @@ PROMISES = (
         _no_repeats,
         "task__project",
     ),
+    _Promise("budget", "held and answered work costs no more than the budget for people", _overspent, "pk"),
+    _Promise("purses", "what the purses hold is what is left of the budget", _unbalanced, "pk"),
+    _Promise("paused_hold_nothing", "who is paused holds no pair", _held_while_paused, "task__project"),
     _Promise("gold_is_beside", "a gold pair is leased without a slot, as what it is", _not_gold, "task__project"),
     _Promise("orders_hold", "what an order says of its pairs counts as the order does", _out_of_order, "pair__project"),
 )

@@ -29,6 +29,14 @@ class LeaseLost(AnnotationError):
     """The slot is not held any more, and what was asked needs it."""
 
 
+class BudgetSpent(LeaseLost):
+    """The budget for people has no money left to promise."""
+
+
+class PersonPaused(LeaseLost):
+    """A manager has paused this person, who gets no pairs and gives no answers meanwhile."""
+
+
 class AlreadyAnswered(AnnotationError):
     """There is an answer already and this one says something else."""
 

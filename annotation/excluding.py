@@ -25,7 +25,7 @@ from annotation.models import (
     User,
 )
 from annotation.publishing import publish
-from annotation.submitting import count_answer
+from annotation.voting import count_answer
 
 LABELS_OUTDATED = "labels_outdated"
 # Rows a statement: SQLite binds at most 32,766 values.

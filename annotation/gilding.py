@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from annotation.errors import GoldInvalid
 from annotation.models import Choice, Gold, GoldKind, GoldSource, Pair, Project, Task, TaskState, Template, Tier, User
 from annotation.publishing import publish
+from annotation.skilling import Needs, needs_of
 
 GOLD_REVOKED = "gold_revoked"
 # What may be accepted: "cannot judge" is no answer to a pair whose answer is known.
@@ -61,8 +62,16 @@ def set_golds(
     if project.template in (Template.RANKING, Template.BEST_WORST):
         raise GoldInvalid(f"{project} asks for orders of several responses; gold goes with pairs.")
     # Leases are on tasks. One that is closed is served to nobody, and a plan can still open it.
+    needs = needs_of(project, [pair.pk for pair, _ in known])
     tasks = [
-        Task(project=project, pair=pair, tier=Tier.CROWD, state=TaskState.CLOSED, votes_wanted=project.votes_wanted)
+        Task(
+            project=project,
+            pair=pair,
+            tier=Tier.CROWD,
+            state=TaskState.CLOSED,
+            votes_wanted=project.votes_wanted,
+            **needs.get(pair.pk, Needs())._asdict(),
+        )
         for pair, _ in known
     ]
     Task.objects.bulk_create(tasks, ignore_conflicts=True)

@@ -6,6 +6,7 @@ locked in one order, task, then assignment, which leaves no room for a deadlock.
 transaction begins IMMEDIATE, so that writers wait in line, and Django leaves `FOR UPDATE` out.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from django.utils.translation import gettext as _
 from annotation.errors import LeaseNotYours
 from annotation.models import Assignment, AssignmentState, Preference, Project, Rater, Task, TaskState
 from annotation.preparing import Prepared
+from annotation.promising import return_promise
+from annotation.retrying import in_transaction
 
 ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
 
@@ -23,7 +26,7 @@ def locked(assignment_id: UUID, rater: Rater) -> tuple[Task, Assignment]:
     """Lock and return a person's assignment and its task. Caller holds a transaction. One query.
 
     `answered_before` on the assignment says whether this person's answer to the pair is there already, given in the
-    other tier or brought by an import. Raises `LeaseNotYours`.
+    other tier or brought by an import; `is_paused` whether a manager has paused the person. Raises `LeaseNotYours`.
     """
     found = _LOCKED.fetch(assignment=assignment_id, rater=rater.pk)
     if not found:
@@ -37,7 +40,10 @@ def _locked_rows(*, assignment: UUID, rater: UUID) -> "QuerySet[Assignment]":
     earlier = Preference.objects.current().filter(
         pair_id=OuterRef("task__pair_id"), rater_id=OuterRef("rater_id"), criterion__isnull=True
     )
-    rows = Assignment.objects.select_related("task").annotate(answered_before=Exists(earlier))
+    rows = Assignment.objects.select_related("task").annotate(
+        answered_before=Exists(earlier),
+        is_paused=Exists(Rater.objects.filter(pk=OuterRef("rater_id"), paused_at__isnull=False)),
+    )
     # The task first: the order of this list is the order of the locks.
     return rows.select_for_update(of=("task", "self"), no_key=True).filter(pk=assignment, rater=rater)
 
@@ -59,13 +65,27 @@ def take_slot(task: Task) -> int | None:
 
 
 def give_back(task: Task, assignment: Assignment, state: AssignmentState) -> None:
-    """Leave an assignment without a slot. Caller holds both rows."""
+    """Leave an assignment without a slot, and what it promised to the budget. Caller holds both rows."""
     if assignment.slot is not None:
         Task.objects.filter(pk=task.pk).update(taken=F("taken") - 1)
+    return_promise(assignment, assignment.rater.project)
     assignment.slot = None
     assignment.place = None
     assignment.state = state
     assignment.save()
+
+
+def give_back_if(assignment_id: UUID, rater: Rater, wanted: Callable[[Assignment], bool]) -> bool:
+    """End a lease, if it is still held and `wanted` as it is by now; say whether. A transaction of its own."""
+
+    def give_back_now() -> bool:
+        task, assignment = locked(assignment_id, rater)
+        if assignment.state != AssignmentState.LEASED or not wanted(assignment):
+            return False
+        give_back(task, assignment, AssignmentState.EXPIRED)
+        return True
+
+    return in_transaction(give_back_now)
 
 
 def lease_end(project: Project, now: datetime) -> datetime:

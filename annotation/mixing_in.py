@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef
 
 from annotation.drawing import drawn
 from annotation.models import Assignment, AssignmentState, Gold, Preference, Project, Rater, Task, Tier
+from annotation.skilling import skills_of
 from annotation.standards import Standards
 
 
@@ -43,7 +44,11 @@ def draw_gold(project: Project, rater: Rater, asked: int) -> Drawn | None:
     """
     mine = Assignment.objects.filter(rater=rater, task__pair=OuterRef("pair"))
     answered = Preference.objects.filter(rater=rater, pair=OuterRef("pair"))
-    unseen = Gold.objects.live().filter(~Exists(answered), project=project)
+    skills = skills_of(rater)
+    fitting = Task.objects.filter(
+        pair=OuterRef("pair"), tier=Tier.CROWD, language__in=skills.languages, domain__in=skills.domains
+    )
+    unseen = Gold.objects.live().filter(Exists(fitting), ~Exists(answered), project=project)
     lapsed = Assignment.objects.filter(
         Exists(unseen.filter(pk=OuterRef("gold"))), rater=rater, state=AssignmentState.EXPIRED
     )

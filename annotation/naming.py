@@ -179,14 +179,15 @@ def _latin(names: Collection[str], *, tail: str = _TAIL) -> str:
     return rf"{_START}(?:{'|'.join(names)}){tail}{_END}"
 
 
+# On text in folded letters: a pattern that ignores case itself takes six times as long.
 _KNOWN = re.compile(
-    rf"(?P<DISTINCT>{_latin(DISTINCT)}|{_latin([f'(?-i:{name})' for name in AS_WRITTEN])}"
-    rf"|{_OTHER_SCRIPTS[Sort.DISTINCT]})"
-    rf"|(?P<PERSONA>{_latin(PERSONA)})"
-    rf"|(?P<WORD>{_latin(WORD)})"
-    rf"|(?P<MAKER>{_latin(MAKER, tail='')}|{_OTHER_SCRIPTS[Sort.MAKER]})",
-    re.IGNORECASE,
+    rf"{_START}(?:(?P<DISTINCT>(?:{'|'.join(DISTINCT)}){_TAIL})|(?P<PERSONA>(?:{'|'.join(PERSONA)}){_TAIL})"
+    rf"|(?P<WORD>(?:{'|'.join(WORD)}){_TAIL})|(?P<MAKER>{'|'.join(MAKER)})){_END}"
 )
+_KNOWN_IN_OTHER_SCRIPTS = re.compile(
+    rf"(?P<DISTINCT>{_OTHER_SCRIPTS[Sort.DISTINCT].casefold()})|(?P<MAKER>{_OTHER_SCRIPTS[Sort.MAKER].casefold()})"
+)
+_KNOWN_AS_WRITTEN = re.compile(rf"(?P<DISTINCT>{_latin([f'(?-i:{name})' for name in AS_WRITTEN])})", re.IGNORECASE)
 
 
 def names_in(text: str, models: Collection[str] = ()) -> Iterator[Name]:
@@ -195,8 +196,8 @@ def names_in(text: str, models: Collection[str] = ()) -> Iterator[Name]:
     mine = forms.pattern.finditer(text) if forms.pattern else iter(())
     waiting: Name | None = None
     # The pair's own go first where both begin at the same place: they say more.
-    for match in merge(mine, _KNOWN.finditer(text), key=lambda match: match.start()):
-        name = _name_of(match, forms)
+    for match in merge(mine, *_known_in(text), key=lambda match: match.start()):
+        name = _name_of(match, text, forms)
         if waiting is None or name.start >= waiting.end:
             if waiting is not None:
                 yield waiting
@@ -208,6 +209,21 @@ def names_in(text: str, models: Collection[str] = ()) -> Iterator[Name]:
         yield waiting
 
 
+def _known_in(text: str) -> list[Iterator[re.Match[str]]]:
+    """Return the matches of the list's names, of each kind in order; their places are the text's own."""
+    folded = _folded(text)
+    found = [_KNOWN_AS_WRITTEN.finditer(text), _KNOWN.finditer(folded)]
+    return found if text.isascii() else [*found, _KNOWN_IN_OTHER_SCRIPTS.finditer(folded)]
+
+
+def _folded(text: str) -> str:
+    """Return a text without capital letters, each letter at its place: "ß" and its like, which fold into two, stay."""
+    folded = text.casefold()
+    if len(folded) == len(text):
+        return folded
+    return "".join(fold if len(fold := letter.casefold()) == 1 else letter for letter in text)
+
+
 def key_of(name: str) -> str:
     """Return what all forms of a name share: its first word of letters, in lower case."""
     word = _KEY.search(name)
@@ -215,8 +231,8 @@ def key_of(name: str) -> str:
     return "chatgpt" if key == "chat" else key
 
 
-def _name_of(match: re.Match[str], forms: "_Forms") -> Name:
-    text = match[0]
+def _name_of(match: re.Match[str], whole: str, forms: "_Forms") -> Name:
+    text = whole[match.start() : match.end()]
     sort = Sort[match.lastgroup or "WORD"]
     # "Llama 2", "Falcon-40B": no animal has a version.
     if sort in (Sort.PERSONA, Sort.WORD) and _HAS_DIGIT.search(text):
@@ -263,7 +279,7 @@ def _forms_of(models: tuple[str, ...]) -> _Forms:
             for shorter in (form, re.sub(r"\s*\(.*?\)", "", form), _up_to_size(form)):
                 if _is_identifier(shorter):
                     identifiers[_loosely(shorter)] = None
-        known = {key_of(name[0]) for part in path for name in _KNOWN.finditer(part.replace("_", "-"))}
+        known = {key_of(name[0]) for part in path for names in _known_in(part.replace("_", "-")) for name in names}
         keys |= known
         if not known and (family := _family(path[-1])):
             families[re.escape(family)] = None

@@ -1,6 +1,7 @@
 """Opening pairs to people, and closing those that nobody has touched."""
 
 from collections.abc import Iterable
+from functools import partial
 from math import isfinite
 from typing import NamedTuple
 from uuid import UUID
@@ -10,10 +11,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.errors import AnnotationError
 from annotation.models import Assignment, AssignmentState, Pair, Project, Task, TaskState, Template, Tier
+from annotation.retrying import in_transaction
+from annotation.skilling import Needs, needs_of
 from annotation.slating import slates_of
 
-# Rows a statement: SQLite binds at most 32,766 values, and an opened task has twelve.
+# Rows a statement: SQLite binds at most 32,766 values, and an opened task has fifteen.
 BATCH = 1000
+# Tasks a transaction that changes what is open already: nobody's answer waits for more than these.
+SHORT_BATCH = 200
 SLATES = (Template.RANKING, Template.BEST_WORST)
 
 
@@ -32,23 +37,25 @@ def open_tasks(
     most_votes: int | None = None,
     expert_on_split: bool = False,
     tier: Tier = Tier.CROWD,
+    keep_priorities: bool = False,
 ) -> int:
     """Open pairs to people and return how many were not open in this tier before.
 
-    With `most_votes` a task whose answers differ wants one more, up to that many (`annotation.assigning`); with
+    With `most_votes` a task whose answers differ wants one more, up to that many (`annotation.voting`); with
     `expert_on_split` that one more is an expert's. A pair that has a task keeps it, with its leases, answers and votes
     wanted, and takes the new priority; one whose task was closed untouched is opened again as asked now. A pair named
-    twice takes the last priority. In a project that asks for orders, each pair's slate is opened, once. Raises
-    `AnnotationError` for a pair of another project, and then opens nothing.
+    twice takes the last priority. A task needs the skills that the project says (`annotation.skilling`). In a project
+    that asks for orders, each pair's slate is opened, once.
+
+    With `keep_priorities` the tasks that are there keep theirs and none of them is locked: a long transaction may open
+    pairs so, and `reprioritise` follows it. Raises `AnnotationError` for a pair of another project, and then opens
+    nothing.
     """
     if votes_wanted < 1:
         raise AnnotationError(f"{votes_wanted} votes a pair were asked for; at least 1 is needed.")
     if most_votes is not None and most_votes < votes_wanted:
         raise AnnotationError(f"A pair may get at most {most_votes} votes, but {votes_wanted} are wanted at first.")
-    priorities = {UUID(str(opening.pair_id)): float(opening.priority) for opening in openings}
-    odd = [str(pair_id) for pair_id, priority in priorities.items() if not isfinite(priority)]
-    if odd:
-        raise AnnotationError(f"The priority of {len(odd)} pairs is not a number, the first is pair {odd[0]}.")
+    priorities = _priorities(openings)
     votes = {"votes_wanted": votes_wanted, "most_votes": most_votes, "expert_on_split": expert_on_split}
     # By id, so that two calls lock the rows they share in the same order.
     pair_ids = sorted(priorities)
@@ -64,6 +71,7 @@ def open_tasks(
             slates: dict[UUID, UUID] = {}
             if project.template in SLATES:
                 batch, slates = _one_a_slate(project, batch, priorities, tier)
+            needs = needs_of(project, batch)
             there = Task.objects.filter(pair_id__in=batch, tier=tier)
             opened += len(batch) - there.count()
             opened += there.filter(state=TaskState.CLOSED).update(state=TaskState.OPEN, **votes)
@@ -75,15 +83,52 @@ def open_tasks(
                         slate_id=slates.get(pair_id),
                         tier=tier,
                         priority=priorities[pair_id],
+                        **needs.get(pair_id, Needs())._asdict(),
                         **votes,
                     )
                     for pair_id in batch
                 ],
-                update_conflicts=True,
-                unique_fields=["pair", "tier"],
-                update_fields=["priority"],
+                ignore_conflicts=True,
             )
+    if not keep_priorities:
+        reprioritise(project, [Opening(pair_id, priority) for pair_id, priority in priorities.items()], tier=tier)
     return opened
+
+
+def reprioritise(project: Project, openings: Iterable[Opening], *, tier: Tier = Tier.CROWD) -> int:
+    """Put open tasks at another place of the queue and return how many moved; what is held stays as it is.
+
+    In short transactions, `SHORT_BATCH` tasks at a time, so that with thousands of tasks people answer meanwhile.
+    """
+    priorities = _priorities(openings)
+    if project.template in SLATES:
+        _one_a_slate(project, sorted(priorities), priorities, tier)
+    pair_ids = sorted(priorities)
+    moved = 0
+    for start in range(0, len(pair_ids), SHORT_BATCH):
+        batch = Task.objects.filter(
+            project=project, tier=tier, state=TaskState.OPEN, pair_id__in=pair_ids[start : start + SHORT_BATCH]
+        )
+        there = dict(batch.values_list("pair_id", "priority"))
+        if changed := [pair_id for pair_id, priority in there.items() if priority != priorities[pair_id]]:
+            moved += in_transaction(partial(_move, batch.filter(pair_id__in=changed), priorities))
+    return moved
+
+
+def _priorities(openings: Iterable[Opening]) -> dict[UUID, float]:
+    priorities = {UUID(str(opening.pair_id)): float(opening.priority) for opening in openings}
+    odd = [str(pair_id) for pair_id, priority in priorities.items() if not isfinite(priority)]
+    if odd:
+        raise AnnotationError(f"The priority of {len(odd)} pairs is not a number, the first is pair {odd[0]}.")
+    return priorities
+
+
+def _move(tasks: "QuerySet[Task]", priorities: dict[UUID, float]) -> int:
+    # By pair, as others lock them.
+    rows = list(tasks.order_by("pair_id").select_for_update(no_key=True).only("pair_id"))
+    for task in rows:
+        task.priority = priorities[task.pair_id]
+    return Task.objects.bulk_update(rows, ["priority"])
 
 
 def _one_a_slate(

@@ -30,7 +30,7 @@ def first_gold_answered(rater: Rater) -> int:
 def end_try(rater: Rater, standards: Standards, *, now: datetime) -> bool:
     """End a try at the first gold pairs and say whether the person goes on; after the last one they are paused.
 
-    Caller holds a transaction; a conditional update, so of two tabs one ends the try.
+    A conditional update, so of two tabs one ends the try.
     """
     tries = rater.qualification_tries + 1
     passed_at = now if passed_try(rater, standards, tries) else None

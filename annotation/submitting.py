@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from annotation.answering import Answer, is_settled, storable_draft
-from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, TooLate
+from annotation.answering import Answer, storable_draft
+from annotation.errors import AlreadyAnswered, AnswerInvalid, BudgetSpent, LeaseLost, PersonPaused, TooLate
 from annotation.keeping import Kept, keep, kept_answer
 from annotation.leasing import ANSWERED, give_back, locked, take_slot
 from annotation.models import (
@@ -21,17 +21,21 @@ from annotation.models import (
     Ranking,
     Rater,
     Task,
-    TaskState,
     Tier,
 )
-from annotation.opening import Opening, open_tasks
+from annotation.pricing import pay_for
+from annotation.promising import PurseEmpty, affordable, promise
 from annotation.publishing import publish
+from annotation.retrying import in_transaction
 from annotation.suggesting import note_change
+from annotation.voting import count_answer, look_again
 
 # How many of their last answers a person may look at again and change.
 CHANGEABLE = 10
 # The fact that somebody answered a gold pair; `annotation.ruling` looks at them for it.
 GOLD_ANSWERED = "gold_answered"
+# What changes of an assignment when its answer comes in.
+FINISHED = ("slot", "place", "preference", "ranking", "state", "promised_usd", "finished_at", "draft")
 
 
 # What reads an answer once its assignment is known: the order shown decides what a side means.
@@ -53,31 +57,70 @@ def submit(
     """Store a person's answer, once, whatever is clicked or retried.
 
     The same answer again returns the stored one; another one raises `AlreadyAnswered`. After the lease ran out the
-    answer takes a free slot again; where none is left it is kept as an extra, which is paid but not counted. `sent` is
-    the form as sent, shown again where the person changes the answer. Raises `LeaseNotYours`, `LeaseLost` (after a
-    skip) or `AnswerInvalid`. Locks the task, then the assignment; five queries for a plain choice.
+    answer takes a free slot again; where none is left it is kept as an extra, which is paid but not counted. What is
+    stored is paid: a late answer that the budget has no money for raises `BudgetSpent`, one of somebody who was paused
+    `PersonPaused`, and neither is stored. `sent` is the form as sent, shown again where the person changes the answer.
+    Raises `LeaseNotYours`, `LeaseLost` (after a skip) or `AnswerInvalid`. Locks the task, then the assignment; five
+    queries for a plain choice.
     """
     draft = storable_draft(sent or {})
-    try:
-        with transaction.atomic():
-            task, assignment = locked(assignment_id, rater)
-            answer = _checked(answer, assignment)
-            if assignment.state in ANSWERED:
-                return _repeated(assignment, answer)
-            if assignment.state == AssignmentState.SKIPPED:
-                raise LeaseLost(_("You passed this pair on, so it takes no answer from you. Go on with the next one."))
-            _refuse_other_kind(task, answer)
-            if (gold_id := assignment.gold_id) is not None:
-                _take_gold(task, assignment, answer, now, draft, gold_id)
-            elif assignment.repeats_id is None:
-                _take(task, assignment, answer, now, draft)
-            else:
-                _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
-            return _answer_of(assignment)
-    except (IntegrityError, _Elsewhere) as error:
-        # By the other tier, or by an import; with an error of the database at this moment.
-        _let_go(assignment_id, rater)
-        raise AlreadyAnswered(_("You have answered this pair before, in another task. Go on to the next.")) from error
+    answered = rater.answered
+
+    def store() -> Preference | Ranking:
+        rater.answered = answered  # what an earlier try counted was not stored
+        return _store(assignment_id, rater, answer, now=now, draft=draft)
+
+    while True:
+        try:
+            return in_transaction(store)
+        except PurseEmpty as empty:
+            if not affordable(rater.project, empty):
+                raise BudgetSpent(
+                    _(
+                        "Your time for this pair ran out, and this project has no money left for one more answer, so "
+                        "yours was not stored. Go on with the next one."
+                    )
+                ) from empty
+        except (IntegrityError, _Elsewhere) as error:
+            # By the other tier, or by an import; with an error of the database at this moment.
+            _let_go(assignment_id, rater)
+            raise AlreadyAnswered(
+                _("You have answered this pair before, in another task. Go on to the next.")
+            ) from error
+
+
+def _store(
+    assignment_id: UUID, rater: Rater, given: Answer | Reader, *, now: datetime, draft: dict[str, Any]
+) -> Preference | Ranking:
+    """Store an answer, or return the one there is. Caller holds a transaction."""
+    task, assignment = locked(assignment_id, rater)
+    answer = _checked(given, assignment)
+    if assignment.state in ANSWERED:
+        return _repeated(assignment, answer)
+    if assignment.state == AssignmentState.SKIPPED:
+        raise LeaseLost(_("You passed this pair on, so it takes no answer from you. Go on with the next one."))
+    _refuse_paused(assignment)
+    _refuse_other_kind(task, answer)
+    is_late = assignment.state == AssignmentState.EXPIRED
+    if is_late:
+        # Its promise was given back with the lease.
+        assignment.promised_usd = pay_for(rater.project, rater, Tier(task.tier))
+    if (gold_id := assignment.gold_id) is not None:
+        _take_gold(task, assignment, answer, now, draft, gold_id)
+    elif assignment.repeats_id is None:
+        _take(task, assignment, answer, now, draft)
+    else:
+        _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
+    if is_late:
+        promise(rater.project, rater, [assignment])
+    return _answer_of(assignment)
+
+
+def _refuse_paused(assignment: Assignment) -> None:
+    if assignment.is_paused:  # type: ignore[attr-defined]  # set by `locked`
+        raise PersonPaused(
+            _("You are paused in this project, so it takes no answers from you now. Open the project to see why.")
+        )
 
 
 def _checked(answer: Answer | Reader, assignment: Assignment) -> Answer:
@@ -126,7 +169,7 @@ def _finish(
     assignment.place = None
     assignment.finished_at = now
     assignment.draft = draft
-    assignment.save(update_fields=["slot", "place", "preference", "ranking", "state", "finished_at", "draft"])
+    assignment.save(update_fields=FINISHED)
 
 
 def _point_to(assignment: Assignment, kept: Kept) -> None:
@@ -187,13 +230,14 @@ def revise(
     """Put another answer in the place of one of a person's last ten; the earlier one stays as a row that is replaced.
 
     The time is added up. The same answer again changes nothing. Where a judge's answer had been suggested, the new
-    answer says so. Raises `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet, or
-    `AnswerInvalid`.
+    answer says so. Raises `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet,
+    `PersonPaused` or `AnswerInvalid`.
     """
     draft = storable_draft(sent or {})
     with transaction.atomic():
         task, assignment = locked(assignment_id, rater)
         answer = _checked(answer, assignment)
+        _refuse_paused(assignment)
         if assignment.state not in ANSWERED:
             raise LeaseLost(_("There is no answer of yours to change here. Go on with the next pair."))
         if not is_changeable(assignment):
@@ -222,7 +266,7 @@ def revise(
         if assignment.gold_id is not None:
             publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
         elif assignment.repeats_id is None:
-            _look_again(task)
+            look_again(task)
             for pair_id in kept.pair_ids:
                 publish("preference_submitted", {"pair_id": str(pair_id)})
         return kept.answer
@@ -238,50 +282,3 @@ def is_changeable(assignment: Assignment) -> bool:
 
 def _added(before: float | None, more: float | None) -> float | None:
     return more if before is None else before + (more or 0.0)
-
-
-# --- Counting -------------------------------------------------------------------------------------------------------
-
-
-def count_answer(task: Task) -> None:
-    """Count an answer that was just stored; with the last one wanted the task is done, or grows where people differ.
-
-    Caller holds the task's row, so that of two last answers the later one sees both.
-    """
-    counted = {"answered": F("answered") + 1}
-    rows = Task.objects.filter(pk=task.pk)
-    if task.state != TaskState.OPEN or task.answered + 1 < task.votes_wanted:
-        rows.update(**counted)
-    elif not _may_grow(task) or is_settled(_choices_of(task)):
-        rows.update(**counted, state=TaskState.DONE)
-    elif task.expert_on_split:
-        rows.update(**counted, state=TaskState.DONE)
-        _ask_expert(task)
-    else:
-        rows.update(**counted, votes_wanted=F("votes_wanted") + 1)
-
-
-def _look_again(task: Task) -> None:
-    """After a changed answer: a task that ended agreed and is not any more grows now. Caller holds its row."""
-    if task.state != TaskState.DONE or not _may_grow(task) or is_settled(_choices_of(task)):
-        return
-    if task.expert_on_split:
-        _ask_expert(task)
-    else:
-        Task.objects.filter(pk=task.pk).update(votes_wanted=F("votes_wanted") + 1, state=TaskState.OPEN)
-
-
-def _ask_expert(task: Task) -> None:
-    open_tasks(task.project, [Opening(task.pair_id, task.priority)], votes_wanted=1, tier=Tier.EXPERT)
-
-
-def _may_grow(task: Task) -> bool:
-    # Orders of a slate have no one answer to agree on: they get the votes that were asked for.
-    return task.slate_id is None and task.most_votes is not None and task.votes_wanted < task.most_votes
-
-
-def _choices_of(task: Task) -> list[str]:
-    counted = Assignment.objects.filter(
-        task=task, state=AssignmentState.SUBMITTED, repeats__isnull=True, gold__isnull=True
-    )
-    return list(counted.values_list("preference__choice", flat=True))

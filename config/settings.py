@@ -222,6 +222,8 @@ CONTENT_SECURITY_POLICY = {
 CSRF_FAILURE_VIEW = "annotation.views.failing.form_refused"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "annotation.sessions"
+AUTHENTICATION_BACKENDS = ["annotation.sessions.UserBackend"]
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 if PRODUCTION:

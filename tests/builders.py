@@ -24,9 +24,11 @@ from annotation.models import (
     Response,
     Role,
     Task,
+    Tier,
     User,
 )
 from annotation.models.pairs import content_hash
+from annotation.pricing import pay_for
 
 _counter = itertools.count(1)
 
@@ -135,6 +137,7 @@ def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, 
         shown_order=shown_order,
         repeats=repeats,
         preference=preference,
+        promised_usd=pay_for(pair.project, rater, Tier.CROWD),
         leased_at=preference.created_at,
         lease_until=preference.created_at,
         finished_at=preference.created_at,

@@ -6,7 +6,7 @@ from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
-from annotation.models.projects import Criterion, Project, Template
+from annotation.models.projects import Criterion, Project, Purse, Template
 from annotation.models.raters import (
     AnswerBase,
     Basis,
@@ -50,6 +50,7 @@ __all__ = [
     "Preference",
     "Project",
     "Prompt",
+    "Purse",
     "Ranking",
     "Rater",
     "RaterKind",

@@ -74,6 +74,18 @@ class Project(models.Model):
     lease_seconds = models.PositiveIntegerField(default=1200, help_text="How long a pair is held for one person.")
     pay_per_answer_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("0.30"))
     people_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    most_answers = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Answers a person may give in all; empty: as many as there are."
+    )
+    most_answers_a_day = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Answers a person may give in a day (UTC); empty: as many as there are."
+    )
+    needs_language = models.BooleanField(
+        default=False, help_text="A pair goes to people who read the language of its prompt only."
+    )
+    needs_domain = models.BooleanField(
+        default=False, help_text="A pair goes to people who know the category of its prompt only."
+    )
     models_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
     seed = models.PositiveIntegerField(default=0, help_text="Seed of every draw that is not given its own.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -86,10 +98,44 @@ class Project(models.Model):
             models.CheckConstraint(condition=models.Q(votes_wanted__gte=1), name="project_wants_a_vote"),
             models.CheckConstraint(condition=models.Q(lease_seconds__gte=10), name="project_lease_is_long_enough"),
             models.CheckConstraint(condition=models.Q(pay_per_answer_usd__gte=0), name="project_pay_is_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(people_budget_usd__isnull=True) | models.Q(people_budget_usd__gte=0),
+                name="project_people_budget_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(most_answers__isnull=True) | models.Q(most_answers__gte=1))
+                & (models.Q(most_answers_a_day__isnull=True) | models.Q(most_answers_a_day__gte=1)),
+                name="project_shares_are_answers",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.slug
+
+
+class Purse(models.Model):
+    """A part of what is left of a project's budget for people: what no lease and no answer has promised yet.
+
+    There are several, so that people who lease at the same moment do not wait for each other (`annotation.promising`).
+    In millionths of a US dollar, since SQLite subtracts decimals in binary.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="purses")
+    number = models.PositiveSmallIntegerField()
+    budget_micros = models.BigIntegerField(help_text="The budget that this was counted for; another one counts anew.")
+    left_micros = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="one_purse_per_project_and_number"),
+            # Money comes back to the first purse, which may owe some: a budget that was set below what was promised.
+            models.CheckConstraint(
+                condition=models.Q(left_micros__gte=0) | models.Q(number=0), name="purse_promises_what_it_has"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"purse {self.number} of {self.project}"
 
 
 class Criterion(models.Model):

@@ -103,16 +103,22 @@ class Rater(models.Model):
     gate_answers = models.JSONField(
         default=dict, blank=True, help_text="The last try: {key: of the questions asked, answers: [[option]]}."
     )
+    paused_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when this person gets no pairs and gives no answers."
+    )
+    paused_reason = models.CharField(
+        max_length=500, blank=True, help_text="A rule (`annotation.scoring`), or words for the person."
+    )
+    most_answers = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
+    most_answers_a_day = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
+    languages = models.JSONField(default=list, blank=True, help_text="Languages of prompts that this person reads.")
+    domains = models.JSONField(default=list, blank=True, help_text="Categories of prompts that this person knows.")
     qualified_at = models.DateTimeField(null=True, blank=True, help_text="When the first gold pairs were passed.")
     qualification_tries = models.PositiveSmallIntegerField(
         default=0, help_text="Tries at the first gold pairs that have ended."
     )
     watched_from = models.DateTimeField(
         null=True, blank=True, help_text="The rules that pause look at answers from here on; empty: at all."
-    )
-    paused_at = models.DateTimeField(null=True, blank=True)
-    paused_reason = models.TextField(
-        blank=True, help_text="A rule (`annotation.scoring`), or a manager's words, which the person reads."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -128,6 +134,15 @@ class Rater(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind=RaterKind.PERSON) | models.Q(user__isnull=True), name="a_judge_is_no_user"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(paused_at__isnull=False) | models.Q(paused_reason=""),
+                name="rater_has_a_reason_only_while_paused",
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(most_answers__isnull=True) | models.Q(most_answers__gte=1))
+                & (models.Q(most_answers_a_day__isnull=True) | models.Q(most_answers_a_day__gte=1)),
+                name="rater_shares_are_answers",
             ),
         ]
 

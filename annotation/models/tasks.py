@@ -1,6 +1,7 @@
 """Pairs opened to people, and the leases on them."""
 
 import uuid
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
@@ -90,6 +91,9 @@ class Task(models.Model):
     answered = models.PositiveSmallIntegerField(default=0)
     next_slot = models.PositiveIntegerField(default=0, help_text="The number of the next lease's slot; none is reused.")
     priority = models.FloatField(default=0.0, help_text="Higher is served first.")
+    is_paused = models.BooleanField(default=False, help_text="Nobody new gets it; answers under way are taken.")
+    language = models.CharField(max_length=16, blank=True, help_text="Who gets it reads this language; empty: anybody.")
+    domain = models.CharField(max_length=120, blank=True, help_text="Who gets it knows this domain; empty: anybody.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -113,7 +117,7 @@ class Task(models.Model):
                 "tier",
                 models.F("priority").desc(),
                 "id",
-                condition=models.Q(state="open", taken__lt=models.F("votes_wanted")),
+                condition=models.Q(state="open", is_paused=False, taken__lt=models.F("votes_wanted")),
                 name="task_queue",
             ),
         ]
@@ -160,6 +164,12 @@ class Assignment(models.Model):
     )
     repeats = models.OneToOneField("self", on_delete=models.CASCADE, null=True, blank=True, related_name="repeated_by")
     gold = models.ForeignKey(Gold, on_delete=models.CASCADE, null=True, blank=True, related_name="assignments")
+    promised_usd = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        default=Decimal(0),
+        help_text="What the project pays for the answer, from the lease on; 0 once given back.",
+    )
     leased_at = models.DateTimeField()
     lease_until = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -206,6 +216,11 @@ class Assignment(models.Model):
                 condition=models.Q(state="leased", place__isnull=False)
                 | models.Q(~models.Q(state="leased"), place__isnull=True),
                 name="assignment_has_a_place_while_leased",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(promised_usd=0)
+                | models.Q(promised_usd__gt=0, state__in=["leased", "submitted", "extra"]),
+                name="assignment_promises_pay_while_it_may_earn_it",
             ),
         ]
         indexes = [

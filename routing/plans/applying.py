@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from annotation.assigning import Opening, close_untouched, open_tasks
+from annotation.assigning import Opening, close_untouched, open_tasks, reprioritise
 from annotation.errors import TiebreakError
 from annotation.models import Pair, Project, Task, TaskState, Tier
 from annotation.publishing import publish, wake
@@ -170,19 +170,23 @@ def _open(plan: Plan, *, tell: bool) -> int:
         options = options_of(plan)
         # As the plan promised and priced them, whatever the project wants by now.
         votes = votes_of(plan)
+        openings = [*_openings(plan), *_waiting_again(plan)]
         opened = open_tasks(
             project,
-            [*_openings(plan), *_waiting_again(plan)],
+            openings,
             votes_wanted=votes.wanted,
             most_votes=votes.most if votes.most > votes.wanted else None,
             expert_on_split=options.expert_on_split,
             tier=Tier.CROWD,
+            keep_priorities=True,
         )
         close_untouched(project, dropped)
         _refuse_beyond_budget(project, promised)
         plan.note_after(opened=opened - len(dropped), closed=len(closed), dropped=len(dropped))
         if tell:
             publish("labels_outdated", {"project_id": str(project.pk)})
+    # After it, in transactions of its own: nobody's answer waits until thousands of tasks have moved.
+    reprioritise(project, openings)
     return opened - len(dropped)
 
 

@@ -56,6 +56,7 @@ from annotation.models import (
     Tier,
     User,
 )
+from annotation.skilling import Skills
 from tests.builders import make_pair, make_person, make_preference, make_project, make_user
 
 pytestmark = pytest.mark.django_db
@@ -272,7 +273,7 @@ def test_next_pair_is_read_from_the_queue_index(study: SimpleNamespace) -> None:
             cursor.execute("ANALYZE")
             # Thirty rows fit a page, so that the planner would rightly read them all.
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-    plan = _free_for(study.project, study.ben, Tier.CROWD)[:1].explain()
+    plan = _free_for(study.project, study.ben, Skills(), Tier.CROWD)[:1].explain()
     assert "task_queue" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE FOR ORDER BY" not in plan

@@ -235,19 +235,26 @@ def test_two_last_answers_that_differ_open_one_slot_more(adaptive: Project) -> N
     assert broken(NOW) == []
 
 
+def without_lock(assignment_id: Any, rater: Rater) -> tuple[Task, Any]:
+    """Read what `annotation.leasing.locked` reads, and lock nothing."""
+    assignment: Any = Assignment.objects.select_related("task").get(pk=assignment_id, rater=rater)
+    assignment.answered_before = assignment.is_paused = False
+    assignment.rater = rater
+    return assignment.task, assignment
+
+
 @pytest.mark.postgres
 def test_without_the_lock_on_the_task_splits_would_be_missed(
     adaptive: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meeting = threading.Barrier(2)
 
-    def without_lock(assignment_id: Any, rater: Rater) -> tuple[Task, Any]:
-        assignment: Any = Assignment.objects.select_related("task").get(pk=assignment_id, rater=rater)
-        assignment.answered_before = False
+    def meet_without_lock(assignment_id: Any, rater: Rater) -> tuple[Task, Any]:
+        found = without_lock(assignment_id, rater)
         meeting.wait(timeout=10)
-        return assignment.task, assignment
+        return found
 
-    monkeypatch.setattr(submitting, "locked", without_lock)
+    monkeypatch.setattr(submitting, "locked", meet_without_lock)
     split_at_once(adaptive)
     assert {check.name for check in broken(NOW)} >= {"states"}
 

@@ -15,7 +15,7 @@ from annotation.models import Assignment, Preference, Project, Task, User
 from tests.builders import make_pair, make_project
 from tests.hostile import HOSTILE, in_code, in_latex, in_markdown, storable
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 HERE = "/annotate/helpfulness/"
 AREA = re.compile(r'<textarea[^>]*name="rationale"[^>]*>(.*?)</textarea>', re.S)
 FORMS: dict[str, Callable[[str], str]] = {"plain": str, "markdown": in_markdown, "latex": in_latex, "code": in_code}

@@ -45,6 +45,8 @@ from annotation.translating import catalog_path, check_catalogs, extracted, read
 from annotation.wording import WORDS
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_response, make_user
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(settings.BASE_DIR)
 LANGUAGES = translating.languages()
 HTMX = {"HX-Request": "true"}

@@ -38,7 +38,7 @@ from annotation.checking import check_invariants
 from annotation.errors import AlreadyAnswered, LeaseLost, TooLate
 from annotation.leasing import ANSWERED
 from annotation.models import Assignment, AssignmentState, OutboxEvent, Preference, Project, Rater, Slate, Task
-from tests.annotation.test_assigning_races import at_once, broken, people
+from tests.annotation.test_assigning_races import at_once, broken, people, without_lock
 from tests.builders import make_pair, make_project, make_prompt
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -299,13 +299,6 @@ def test_without_places_two_tabs_would_hold_twice_as_many(quiet: None) -> None:
 @pytest.mark.postgres
 def test_a_slot_taken_without_the_lock_would_be_seen(quiet: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that reads an assignment without locking its task counts slots that are not free."""
-
-    def without_lock(assignment_id: Any, rater: Rater) -> tuple[Task, Any]:
-        assignment: Any = Assignment.objects.select_related("task").get(pk=assignment_id, rater=rater)
-        assignment.answered_before = False
-        assignment.rater = rater
-        return assignment.task, assignment
-
     monkeypatch.setattr(assigning, "locked", without_lock)
     monkeypatch.setattr(submitting, "locked", without_lock)
     faults: list[str] = []

@@ -282,7 +282,9 @@ def test_a_lease_is_renewed_for_its_whole_time(client: Client, project: Project,
 
 def test_a_lost_lease_is_told_and_not_renewed(client: Client, project: Project, pairs: list[Pair]) -> None:
     assignment = held_by(project)
-    Assignment.objects.filter(pk=assignment.pk).update(state=AssignmentState.EXPIRED, slot=None, place=None)
+    Assignment.objects.filter(pk=assignment.pk).update(
+        state=AssignmentState.EXPIRED, slot=None, place=None, promised_usd=0
+    )
     response = signed_in(client, "ben").post(address("renew_lease", assignment.pk))
     assert response.status_code == 409
     assert "You can still send your answer" in response.json()["message"]

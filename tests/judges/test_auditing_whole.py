@@ -12,7 +12,7 @@ from judges.models import JudgeKind, JudgeVersion, ResponseFlag, Verdict, Verdic
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 
 def judged(n: int = 60, *, name: str = "gpt") -> tuple[Project, list[Pair], JudgeVersion]:

@@ -27,6 +27,8 @@ from judges.auditing.reading import Ground
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 PROMPTS = 200
 FAMILIES = ("openai", "anthropic", "meta")
 QUALITY = {"openai": 0.3, "anthropic": 0.0, "meta": -0.3}

@@ -20,7 +20,7 @@ from routing.studies.replaying import replay_routing
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 N = LABELS_NEEDED + 10
 OTHER = {"a": "b", "b": "a", "tie": "a", "flip": "a"}
 AGREEING = {"a": "a", "b": "b", "tie": "tie", "flip": "tie"}

@@ -24,6 +24,8 @@ from routing.predicting.scoring import Bools, Floats
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 # --- Worlds ---------------------------------------------------------------------------------------------------------
 
 

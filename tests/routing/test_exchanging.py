@@ -19,7 +19,7 @@ from tests.builders import make_project
 from tests.routing.mixed import fill_project
 
 OPTIONS = MixOptions((0.1, 0.25), 90, 30)
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from routing.predicting.predictor import Fitted, fit_predictor
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 N = 120
 

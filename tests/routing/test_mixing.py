@@ -29,6 +29,8 @@ from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 from tests.routing.mixed import fill_project, mix_pairs
 
+pytestmark = pytest.mark.either_database
+
 QUICK = MixOptions(budgets=(0.1, 0.3), mixes=120, candidates=60)
 
 

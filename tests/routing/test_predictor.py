@@ -9,6 +9,8 @@ import pytest
 from routing.predicting.predictor import Kinds, Predictor, Rows, _fit_all, cold_predictor, fit_predictor, shortage
 from routing.predicting.scoring import Bools, Strings, auroc, expected_calibration_error, log_losses, sigmoid
 
+pytestmark = pytest.mark.either_database
+
 
 def world(n: int = 600, seed: int = 0, *, crossed: bool = False) -> tuple[pd.DataFrame, Bools, Strings]:
     """Return signals with gaps, where the judge errs after a flip and at a low margin (or where two signals cross)."""

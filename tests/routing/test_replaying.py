@@ -17,6 +17,8 @@ from routing.studies.resampling import Levels, Ranking, draw_groups
 from tests.judged import judge_pairs, make_judge
 from tests.replayable import add_judge_with_few_labels, make_replayable
 
+pytestmark = pytest.mark.either_database
+
 
 def world(n: int = 500) -> tuple[pd.DataFrame, Bools, Strings]:
     rng = np.random.default_rng(0)

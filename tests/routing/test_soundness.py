@@ -25,6 +25,8 @@ from routing.signals.measuring import PairTexts, measure_texts
 from tests.builders import make_person, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
+pytestmark = pytest.mark.either_database
+
 TURNED = {"a": "b", "b": "a", "tie": "tie", "ab": "ba", "ba": "ab"}
 
 

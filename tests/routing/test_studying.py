@@ -27,7 +27,7 @@ from tests.builders import make_project
 from tests.judged import make_judge
 from tests.replayable import add_judge_with_few_labels, make_replayable
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 SHORT = {"budgets": [0.25], "repeats": 2}
 
 
