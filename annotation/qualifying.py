@@ -19,7 +19,8 @@ def is_qualified(rater: Rater, standards: Standards) -> bool:
 
 def gold_left(rater: Rater, standards: Standards, *, answered: int, held: int) -> int:
     """Return how many gold pairs to lease to somebody who is not qualified, in the try they are at."""
-    return standards.first_gold * (rater.qualification_tries + 1) - answered - held
+    tries = min(rater.qualification_tries + 1, standards.tries)
+    return standards.first_gold * tries - answered - held
 
 
 def first_gold_answered(rater: Rater) -> int:
@@ -32,6 +33,10 @@ def end_try(rater: Rater, standards: Standards, *, now: datetime) -> bool:
 
     A conditional update, so of two tabs one ends the try.
     """
+    if rater.qualification_tries >= standards.tries:
+        # Another tab has ended the last one, and is about to pause them.
+        pause_person(rater, reason=Rule.FIRST_GOLD, now=now)
+        return False
     tries = rater.qualification_tries + 1
     passed_at = now if passed_try(rater, standards, tries) else None
     open_try = Rater.objects.filter(pk=rater.pk, qualification_tries=tries - 1, qualified_at__isnull=True)

@@ -32,9 +32,11 @@ from annotation.models import (
     Rater,
     ShownOrder,
     Task,
+    User,
 )
 from annotation.scoring import marks_of, score_of
 from annotation.standards import Standards, read_standards, set_standards
+from tests.annotation.test_blinding import seen
 from tests.builders import make_answer, make_gold, make_pair, make_person, make_project
 
 pytestmark = pytest.mark.django_db
@@ -429,3 +431,22 @@ def test_gold_adds_no_query_to_a_cycle_that_leases_none(client: Client, project:
                 asked[bool(standards)].add(len(queries))
     assert asked[True] == asked[False]
     assert len(asked[True]) == 1
+
+
+def test_a_gold_pair_looks_like_any_other(client: Client) -> None:
+    project = make_project("looks", standards={"first_gold": 1, "tries": 1}, questionnaire={"leases_ahead": 0})
+    texts = {"response_a": "Yes.", "response_b": "No."}
+    open_tasks(project, [Opening(make_pair(project, prompt="What 1?", **texts).pk)], votes_wanted=2)
+    make_gold(project, prompt="What 2?", **texts)
+    pages = {}
+    for name in ("ben", "cyd"):
+        if name == "cyd":
+            Project.objects.filter(pk=project.pk).update(standards={})
+        client.force_login(User.objects.get(username=name))
+        reply = client.get("/annotate/looks/")
+        held = Assignment.objects.get(rater__name=name)
+        where = f"/annotate/looks/{held.pk}/submit/"
+        refused = client.post(where, {"answer": "fourth"}, headers={"HX-Request": "true"})
+        sent = client.post(f"/annotate/looks/{held.pk}/draft/", {"answer": "tie"}, headers={"HX-Request": "true"})
+        pages[held.gold_id is not None] = [seen(one, name) for one in (reply, refused, sent)]
+    assert pages[True] == pages[False]
