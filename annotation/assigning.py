@@ -49,7 +49,7 @@ from annotation.pausing import unpaused
 from annotation.preparing import Prepared
 from annotation.pricing import pay_for
 from annotation.promising import PurseEmpty, affordable, promise
-from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified
+from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified, lock_try
 from annotation.repeating import MIRRORED, is_due, repeatable
 from annotation.retrying import in_transaction
 from annotation.skilling import Skills, skills_of
@@ -240,6 +240,7 @@ def _next_once(serving: _Serving) -> Next:
         except (IntegrityError, _Overtaken):
             # Another tab of this person took the place or the pair: what it took is theirs now.
             overtaken += 1
+            serving.rater.gold_asked = None  # that tab may have been led to gold as well: counted anew
             serving.rater.refresh_from_db(fields=["paused_at", "paused_reason"])
             if serving.rater.paused_at is not None:
                 return Next(None, Waiting.PERSON_PAUSED)
@@ -249,11 +250,14 @@ def _next_once(serving: _Serving) -> Next:
 def _served(serving: _Serving) -> Next:
     # First, since it may lock the person's row, which nobody takes who holds a task's.
     share = share_left(serving.project, serving.rater, places=serving.places, now=serving.now)
+    if must_pass := _checks_gold(serving) and not is_qualified(serving.rater, serving.standards):
+        lock_try(serving.rater)
+        must_pass = not is_qualified(serving.rater, serving.standards)
     held = _kept_up(serving)
     paused = serving.project.status == Project.Status.PAUSED
     if not paused:
         most = min(share.left, serving.affordable)
-        if _checks_gold(serving) and not is_qualified(serving.rater, serving.standards):
+        if must_pass:
             held += _first_gold(serving, held, most=most)
         else:
             held += _filled(serving, held, most=most)

@@ -17,6 +17,15 @@ def is_qualified(rater: Rater, standards: Standards) -> bool:
     return not standards.first_gold or rater.qualified_at is not None
 
 
+def lock_try(rater: Rater) -> None:
+    """Lock a person's row and read at which try they are, so that two of their tabs do not lease for one try twice.
+
+    Caller holds a transaction that has locked nothing yet.
+    """
+    locked = Rater.objects.select_for_update(no_key=True).get(pk=rater.pk)
+    rater.qualification_tries, rater.qualified_at = locked.qualification_tries, locked.qualified_at
+
+
 def gold_left(rater: Rater, standards: Standards, *, answered: int, held: int) -> int:
     """Return how many gold pairs to lease to somebody who is not qualified, in the try they are at."""
     tries = min(rater.qualification_tries + 1, standards.tries)
