@@ -111,6 +111,8 @@ class Next(NamedTuple):
     assignment: Assignment | None
     waiting: Waiting | None
     ahead: tuple[Assignment, ...] = ()
+    # Of a pause, as its manager wrote it.
+    reason: str = ""
 
     @property
     def held(self) -> tuple[Assignment, ...]:
@@ -214,7 +216,7 @@ def next_assignment(
     One transaction, of four queries where one pair is taken, five in a project with a budget; raises `NotAMember`.
     """
     if rater.paused_at is not None:
-        return Next(None, Waiting.PERSON_PAUSED)
+        return Next(None, Waiting.PERSON_PAUSED, reason=rater.paused_reason)
     if stage_of(project, rater) is not Stage.WORK:
         return Next(None, Waiting.TRAINING)
     serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent, standards_of(project))
@@ -243,7 +245,7 @@ def _next_once(serving: _Serving) -> Next:
             serving.rater.gold_asked = None  # that tab may have been led to gold as well: counted anew
             serving.rater.refresh_from_db(fields=["paused_at", "paused_reason"])
             if serving.rater.paused_at is not None:
-                return Next(None, Waiting.PERSON_PAUSED)
+                return Next(None, Waiting.PERSON_PAUSED, reason=serving.rater.paused_reason)
     raise AssertionError(f"{serving.rater} reached for pairs in more tabs than {ROUNDS} at once.")
 
 

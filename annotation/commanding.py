@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotation.errors import TiebreakError
-from annotation.models import Project
+from annotation.models import Project, Rater, RaterKind, Task
 
 
 class TiebreakCommand(BaseCommand):
@@ -70,3 +70,21 @@ def parse_mapping(pairs: list[str], option: str) -> dict[str, str]:
             raise CommandError(f"{option} takes name=value, not {part!r}.")
         mapping[key] = value
     return mapping
+
+
+def person_named(project: Project, name: str) -> Rater:
+    """Return the person of that name in a project, or end with the names there are."""
+    people = Rater.objects.filter(project=project, kind=RaterKind.PERSON)
+    rater = people.filter(name=name).first()
+    if rater is None:
+        known = ", ".join(people.order_by("name").values_list("name", flat=True)[:10]) or "nobody yet"
+        raise CommandError(f"There is nobody called {name!r} in {project}. People: {known}.")
+    return rater
+
+
+def tasks_of_pair(project: Project, external_id: str) -> list[Task]:
+    """Return the tasks by which a pair, named as its file names it, was opened; or end in words."""
+    tasks = list(Task.objects.filter(project=project, pair__external_id=external_id).order_by("tier"))
+    if not tasks:
+        raise CommandError(f"No pair {external_id!r} of {project} was opened to people.")
+    return tasks

@@ -103,20 +103,17 @@ class Reason(NamedTuple):
     what: str
     rests_on: str
     what_now: str
-    by_manager: bool = False
 
 
 def reason_for(rater: Rater) -> Reason | None:
-    """Return why a person is paused, in their language; None where they are not. Two queries where a rule did it.
+    """Return why a rule paused a person, in their language; None where none did. Two queries where one did.
 
-    It says how many pairs were looked at and never which.
+    It says how many pairs were looked at and never which. A manager's own words are in `Rater.paused_reason`.
     """
-    if rater.paused_at is None:
+    rule = rule_of(rater)
+    if rater.paused_at is None or rule is None:
         return None
     what_now = _("What you have answered is stored, and paid as agreed. If you think this is wrong, ask the manager.")
-    rule = rule_of(rater)
-    if rule is None:
-        return Reason(rater.paused_reason, "", what_now, by_manager=True)
     standards = standards_of(rater.project)
     score = score_of(_watched(rater, marks_of(rater.project, [rater.pk]).get(rater.pk, [])))
     if rule is Rule.ATTENTION:

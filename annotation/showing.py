@@ -47,12 +47,13 @@ class ShownPrompt(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """Everything the task region draws; `waiting` says why there is no pair."""
+    """Everything the task region draws; `waiting` says why there is no pair, `reason` why its reader is paused."""
 
     progress: Progress
     # Of a preview, which has no assignment, what its answers are checked against.
     assignment_id: UUID | str | None = None
     waiting: Waiting | None = None
+    reason: str = ""
     prompt: ShownPrompt | None = None
     responses: list[ShownResponse] = []
     asked: Asked | None = None
@@ -81,7 +82,7 @@ def screens_of(
     One query for texts that came without, one for criteria and two for slates where the project asks for them.
     """
     if found.assignment is None:
-        return [Screen(progress, waiting=found.waiting)]
+        return [Screen(progress, waiting=found.waiting, reason=found.reason)]
     fresh = [assignment for assignment in found.held if assignment.pk not in known]
     criteria = criteria_of(project, questionnaire) if fresh else ()
     return [_screen(assignment, questionnaire, criteria, progress, now=now) for assignment in _with_texts(fresh)]

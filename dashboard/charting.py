@@ -10,7 +10,8 @@ import pandas as pd
 from annotation.models import Project
 from dashboard import charts, surveying
 from dashboard.charts import WIDTHS, Theme
-from dashboard.remembering import audit, judge_rows, remembered
+from dashboard.matching import COEFFICIENTS
+from dashboard.remembering import audit, judge_rows, remembered, report
 from dashboard.signal_names import signal_name
 from dashboard.summarising import answers_by_day
 from dashboard.watching import drift_points, fit_points, judge_periods
@@ -82,6 +83,10 @@ def _drawn(chart: Chart, theme: Theme, width: int) -> Any:
         return charts.rounds_chart(frame, theme=theme, width=width)
     if chart.name == "replay":
         return charts.replay_chart(frame, theme=theme, width=width)
+    if chart.name == "coefficients":
+        return charts.coefficients_chart(frame, theme=theme, width=width)
+    if chart.name == "agreement_time":
+        return charts.agreement_time_chart(frame, theme=theme, width=width)
     if chart.name == "doubt":
         return charts.doubt_chart(frame, theme=theme, width=width)
     if chart.name == "mixes":
@@ -436,6 +441,52 @@ def fits(project: Project) -> Chart | None:
     return Chart("fits", "The predictor as labels arrived", note, columns, rows, {})
 
 
+def coefficients(project: Project) -> Chart | None:
+    """Return every coefficient of people's agreement that has a value, with its interval."""
+    found = report(project, "agreement")["coefficients"]["sides"]
+    rows = [
+        {"name": name, **_with_ends(found[key])}
+        for key, (name, _) in COEFFICIENTS.items()
+        if found[key]["value"] is not None
+    ]
+    columns = (
+        Column("name", "Coefficient", "text"),
+        Column("value", "Value", "number"),
+        Column("low", "Low", "number"),
+        Column("high", "High", "number"),
+        Column("n", "n", "count"),
+    )
+    note = (
+        "All over the same answers, with 95 % intervals over prompts. 1 is perfect agreement; except for the share of"
+        " same answers, 0 (dashed) is what chance alone would give."
+    )
+    return Chart("coefficients", "One agreement, eight ways", note, columns, rows, {}) if len(rows) > 1 else None
+
+
+def agreement_time(project: Project) -> Chart | None:
+    """Return people's agreement period by period, where there are two or more with enough pairs."""
+    rows = [
+        {"period": one["period"], "figure": name, **_with_ends(one[key])}
+        for one in report(project, "agreement")["over_time"]
+        for key, name in (("raw", "same answer"), ("alpha_nominal", "alpha"))
+        if one[key]["value"] is not None
+    ]
+    columns = (
+        Column("period", "Period", "text"),
+        Column("figure", "Figure", "text"),
+        Column("value", "Value", "number"),
+        Column("low", "Low", "number"),
+        Column("high", "High", "number"),
+        Column("n", "n", "count"),
+    )
+    note = (
+        "Pairs by the day of their last answer (UTC), with 95 % intervals over prompts; a period with fewer than ten"
+        " pairs is left out. Recorded answers belong to the day of their import."
+    )
+    several = len({row["period"] for row in rows}) > 1
+    return Chart("agreement_time", "Agreement over time", note, columns, rows, {}) if several else None
+
+
 def _with_ends(figure: dict[str, Any]) -> dict[str, Any]:
     """Return value, low, high and n of a figure; without an interval its ends are the value."""
     value = figure["value"]
@@ -462,4 +513,6 @@ CHARTS: dict[str, Callable[[Project], Chart | None]] = {
     "drift": drift,
     "ways": ways,
     "fits": fits,
+    "coefficients": coefficients,
+    "agreement_time": agreement_time,
 }

@@ -136,6 +136,57 @@ def judges_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
     return alt.layer(chance, bars, dots).properties(width=width - room, height=alt.Step(30))
 
 
+def coefficients_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return each coefficient of agreement and its interval, with chance marked at 0.
+
+    `rows`: `name`, `value`, `low`, `high` (up to 1; below 0 is less than chance).
+    """
+    import altair as alt
+
+    palette = PALETTES[theme]
+    room = min(150, width // 2)
+    names = alt.Axis(ticks=False, labelLimit=room, labelAlign="left", labelPadding=room, minExtent=room)
+    base = alt.Chart(rows).encode(y=alt.Y("name:N", title=None, sort=list(rows["name"]), axis=names))
+    scale = alt.Scale(domain=[min(0.0, float(rows["low"].min())), 1.0], nice=False, zero=False)
+    chance = (
+        alt.Chart(pd.DataFrame({"x": [0.0]}))
+        .mark_rule(color=palette.faint, strokeDash=[3, 3])
+        .encode(x=alt.X("x:Q", scale=scale, title="agreement", axis=alt.Axis(tickCount=5, labelFlush=True)))
+    )
+    bars = base.mark_rule(color=palette.people, strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
+    dots = base.mark_point(color=palette.people, filled=True, opacity=1, size=60).encode(
+        x=alt.X("value:Q", scale=scale)
+    )
+    return alt.layer(chance, bars, dots).properties(width=width - room, height=alt.Step(24))
+
+
+def agreement_time_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return the share of same answers and alpha, period by period, with their intervals.
+
+    `rows`: `period` (text in order), `figure` ("same answer" or "alpha"), `value`, `low`, `high`.
+    """
+    import altair as alt
+
+    palette = PALETTES[theme]
+    figures = ["same answer", "alpha"]
+    up = alt.Scale(domain=[min(0.0, float(rows["low"].min())), 1.0], nice=False)
+    many = rows["period"].nunique() > (10 if width >= WIDTHS["wide"] else 4)
+    base = alt.Chart(rows).encode(
+        x=alt.X("period:O", title=None, axis=alt.Axis(labelAngle=-60 if many else 0, labelOverlap=True)),
+        xOffset=alt.XOffset("figure:N", sort=figures, scale=alt.Scale(domain=figures, paddingOuter=0.8)),
+        color=alt.Color(
+            "figure:N",
+            scale=alt.Scale(domain=figures, range=[palette.people, palette.audit]),
+            legend=alt.Legend(title=None, orient="top"),
+        ),
+    )
+    axis = alt.Axis(tickCount=5, titlePadding=12)
+    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", scale=up, title="agreement", axis=axis), y2="high:Q")
+    shape = alt.Shape("figure:N", scale=alt.Scale(domain=figures, range=["circle", "square"]), legend=None)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(y=alt.Y("value:Q", scale=up, axis=axis), shape=shape)
+    return alt.layer(bars, dots).properties(width=width, height=200)
+
+
 def reliability_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
     """Return how often a judge was right against how sure it said it was, with intervals and the diagonal.
 

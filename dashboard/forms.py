@@ -9,6 +9,7 @@ from django.utils.text import slugify
 from annotation.errors import TiebreakError
 from annotation.models import Project, Role
 from annotation.reading import FORMATS
+from dashboard.matching import METHODS
 from dashboard.screen_forms import StartForm
 from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
@@ -67,7 +68,9 @@ class ProjectForm(StartForm):
     )
     pay_per_answer_usd = usd_field("Pay for an answer", "US dollars.", required=True, initial=Decimal("0.30"))
     rationale_required = forms.BooleanField(label="Ask for a reason with every answer", required=False)
-    people_budget_usd = usd_field("Budget for people", "US dollars; plans never promise more. Empty: no limit.")
+    people_budget_usd = usd_field(
+        "Budget for people", "US dollars; a hard stop: nobody gets a pair that it does not pay for. Empty: no limit."
+    )
     models_budget_usd = usd_field(
         "Budget for models", "US dollars; judge runs pause before they pass it. Empty: no limit."
     )
@@ -326,3 +329,13 @@ class ExportForm(forms.Form):
             "seed": values["seed"],
             "include_simulated": values["include_simulated"],
         }
+
+
+class MethodForm(forms.Form):
+    """How people's votes become one answer."""
+
+    method = forms.ChoiceField(
+        label="Method",
+        choices=[(method.value, f"{method.label}: {note}") for method, note in METHODS.items()],
+        widget=forms.RadioSelect,
+    )

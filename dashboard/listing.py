@@ -53,6 +53,14 @@ STATES: dict[str, tuple[str, Callable[[QuerySet[Pair]], QuerySet[Pair]]]] = {
     "recorded": ("Answered, not routed", lambda pairs: _not_asked(pairs.filter(label__source=LabelSource.HUMAN))),
     "adjudicated": ("Adjudicated", lambda pairs: _not_asked(pairs.filter(label__source=LabelSource.ADJUDICATED))),
     "disputed": ("Disputed", lambda pairs: pairs.filter(label__choice="").exclude(label__source=LabelSource.AI)),
+    "contested": (
+        "Contested: no answer has most votes",
+        lambda pairs: pairs.filter(label__provenance__contested=True),
+    ),
+    "suspected": (
+        "Suspected flips: label against most votes, or likelier wrong",
+        lambda pairs: pairs.filter(label__provenance__suspected_flip=True),
+    ),
     "withheld": (
         "Held back: no judge's label may stand",
         lambda pairs: pairs.filter(label__choice="", label__source=LabelSource.AI),

@@ -33,7 +33,7 @@ def data_version(project: Project) -> str:
         of_judges = [answers.of_judges().count(), verdicts.aggregate(Count("id"), Max("finished_at"))]
     seen: list[Any] = [
         of_judges,
-        [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd],
+        [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd, project.aggregation],
         Pair.objects.filter(project=project).aggregate(Count("id")),
         answers.of_people().aggregate(Count("id"), Max("created_at")),
         Assignment.objects.answered().filter(task__project=project).count(),

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from annotation.models import Rater
 from annotation.noticing import Signal
+from annotation.ruling import rule_of
 from annotation.scoring import Rule
 
 NOTHING = "\u2013"
@@ -84,6 +86,12 @@ WORDS: dict[Signal, _Words] = {
         "Two people answer alike more than any others do: perhaps one person with two accounts, or one copies.",
     ),
 }
+
+
+def why_paused(rater: Rater) -> str:
+    """Return why a person is paused, as a manager reads it; nothing where they are not."""
+    rule = rule_of(rater)
+    return RULES[rule] if rule else rater.paused_reason
 
 
 def sign_row(sign: Mapping[str, Any]) -> SignRow:

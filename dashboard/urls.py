@@ -5,6 +5,7 @@ from django.urls import path
 from dashboard.views import (
     adding_judges,
     adjudicating,
+    agreement,
     answers,
     auditing,
     charts,
@@ -28,6 +29,7 @@ from dashboard.views import (
     signals,
     studying,
     training,
+    working,
 )
 
 urlpatterns = [
@@ -106,8 +108,14 @@ urlpatterns = [
     path("projects/<slug:slug>/routing/<uuid:plan_id>/apply/", routing.apply, name="apply_plan"),
     path("projects/<slug:slug>/pairs/", pairs.pairs, name="pairs"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/", pairs.pair, name="pair"),
+    path("projects/<slug:slug>/pairs/<uuid:pair_id>/tasks/<uuid:task_id>/", working.steer_task, name="steer_task"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/agreement/", agreement.agreement, name="agreement"),
+    path("projects/<slug:slug>/people/limits/", working.limits, name="limits"),
+    path("projects/<slug:slug>/people/<uuid:rater_id>/work/", working.person, name="person_work"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
+    path("projects/<slug:slug>/people/<uuid:rater_id>/pause/", working.pause, name="pause_person"),
+    path("projects/<slug:slug>/people/<uuid:rater_id>/resume/", working.resume, name="resume_person"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/", quality.person, name="person"),
     path("projects/<slug:slug>/people/adjudication/", adjudicating.adjudication, name="adjudication"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/set-aside/", adjudicating.put_aside, name="set_aside"),

@@ -13,17 +13,39 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
-from django.db.models import Count, Q, Sum
+from django.db.models import Avg, Count, Q, Sum
 
-from annotation.aggregating import answer_frame, repeat_frame, vote_frame, work_frame
+from annotation.aggregating import (
+    answer_frame,
+    dated_vote_frame,
+    rating_frame,
+    repeat_frame,
+    vote_frame,
+    work_frame,
+)
+from annotation.aggregating.competence import Competence, competence
 from annotation.agreeing import (
     LEAST_LABELS,
-    SIDE_OF,
+    REPEATS,
     Figure,
+    Interval,
     agreement,
-    cluster_bootstrap,
+    coefficients,
     consistency,
     too_few,
+)
+from annotation.agreeing.people import (
+    LEANS,
+    OTHERS,
+    STRENGTHS,
+    Couple,
+    WithOthers,
+    by_side,
+    by_strength,
+    couples_of,
+    over_time,
+    rating_agreement,
+    with_others,
 )
 from annotation.leaking import leak_report
 from annotation.models import (
@@ -50,9 +72,9 @@ from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
 from judges.models import JudgeVersion, Verdict, VerdictState
 from routing.auditing.estimating import judge_accuracy
 from routing.labels.resolving import WITHHOLDING
-from routing.models import Label, Plan, PlanState
+from routing.models import Label, LabelSource, Plan, PlanState
 
-NOBODY_ELSE = too_few(0, LEAST_LABELS, "answers of others on the same pairs")
+NOBODY_ELSE = too_few(0, LEAST_LABELS, OTHERS)
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6
 
@@ -63,17 +85,30 @@ Cards = Mapping[Any, JudgeCard]
 def agreement_report(project: Project, *, cards: Cards | None = None) -> dict[str, Any]:
     """Return how far people agree with each other, and every judge with people's consensus.
 
+    `coefficients` has every usual one over all pairs, `criteria` the same criterion by criterion, `over_time` period by
+    period, and `aggregation` what the votes came to. `seed` and `draws` are those of every interval.
+
     A judge's shares are over the pairs that people happened to answer; where the router chose those, they are the
     doubtful ones, so `plan_judge` weighs each answer by the probability that it was asked for (AIPW). `cards` are
     `judge_cards(project)`, for a caller that has them.
     """
     votes = vote_frame(project)
+    dated = dated_vote_frame(project)
+    whole = dated[dated["criterion"] == ""]
     return _report(
         {
+            "seed": project.seed,
+            "draws": REPEATS,
             "pairs": Pair.objects.in_project(project).count(),
             "pairs_with_votes": int(votes["pair_id"].nunique()),
             "votes_by_origin": _by_origin(votes),
             "people": agreement(votes, seed=project.seed).as_dict(),
+            "coefficients": _coefficients(whole, project.seed),
+            "criteria": _by_criterion(project, dated[dated["criterion"] != ""]),
+            "over_time": [
+                {"period": period, **found.as_dict()} for period, found in over_time(whole, seed=project.seed)
+            ],
+            "aggregation": _aggregation(project),
             "judges": [
                 {
                     **_named(version),
@@ -134,16 +169,16 @@ def judges_report(project: Project, *, audits: Mapping[Any, Audit] | None = None
 
 
 def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return each person's answers, time and agreement with the others who answered the same pairs.
+    """Return each person's answers, time, agreement with the others on the same pairs, and competence.
 
-    An order of several responses is one answer; agreement counts the pairs it decides. `name_of` turns a rater's name
+    `couples` has every two people with ten pairs in common or more, those with most first. An order of several
+    responses is one answer; agreement counts the pairs it decides. `name_of` turns a rater's name
     into what the report calls them; an export passes pseudonyms.
     """
     votes = vote_frame(project)
-    agreed = {
-        str(name): _agreement_with_others(mine, project.seed)
-        for name, mine in _with_others(votes).groupby("rater", sort=True)
-    }
+    agreed = with_others(votes, seed=project.seed)
+    skills = competence(votes)
+    ids = dict(zip(votes["rater"], votes["rater_id"], strict=True))
     people = [
         {
             "person": name_of(str(name)),
@@ -158,11 +193,22 @@ def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> d
             "total_seconds": mine["seconds"].sum(min_count=1),
             "with_confidence": int(mine["confidence"].notna().sum()),
             "mean_confidence": mine["confidence"].mean(),
-            "agreement_with_others": agreed.get(str(name), NOBODY_ELSE).as_dict(),
+            **_with_others(agreed.get(str(name))),
+            "competence": _competence(skills.get(ids.get(str(name), ""))),
         }
         for name, mine in work_frame(project).groupby("rater", sort=True)
     ]
-    return _report({"votes": len(votes), "people": sorted(people, key=lambda person: person["person"])})
+    couples = couples_of(votes, seed=project.seed)
+    named = [_couple(one, name_of) for one in couples.found]
+    return _report(
+        {
+            "votes": len(votes),
+            "people": sorted(people, key=lambda person: person["person"]),
+            "couples": sorted(named, key=lambda one: (-one["n"], one["first"], one["second"])),
+            "couples_with_too_few": couples.too_few,
+            "couples_left_out": couples.left_out,
+        }
+    )
 
 
 def quality_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
@@ -388,24 +434,62 @@ def _plan_judge(project: Project) -> dict[str, Any]:
     return {"plan": plan_names(project)[str(plan.pk)], "judge": plan.figures["judge"]["name"], **judge_accuracy(plan)}
 
 
-def _with_others(votes: pd.DataFrame) -> pd.DataFrame:
-    """Add to each vote how many others decided the pair (`others`) and how many of them chose the same (`same`)."""
-    side = votes["choice"].map(SIDE_OF)
-    decided = votes.assign(side=side)[side.notna()]
-    in_pair = decided.groupby("pair_id")["side"].transform("size")
-    on_side = decided.groupby(["pair_id", "side"])["side"].transform("size")
-    return votes.assign(others=(in_pair - 1).astype(float), same=(on_side - 1).astype(float))
+def _coefficients(votes: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Return every coefficient of these votes by side, and by side with its strength."""
+    return {
+        "sides": coefficients(by_side(votes), LEANS, seed=seed).as_dict(),
+        "strengths": coefficients(
+            by_strength(votes), STRENGTHS, seed=seed, what="pairs with two or more answers and a strength"
+        ).as_dict(),
+    }
 
 
-def _agreement_with_others(mine: pd.DataFrame, seed: int) -> Figure:
-    compared = mine[mine["others"] > 0]
-    n = int(compared["others"].sum())
-    if n < LEAST_LABELS:
-        return too_few(n, LEAST_LABELS, "answers of others on the same pairs")
-    interval = cluster_bootstrap(
-        compared[["same", "others"]], compared["group"], lambda sums: sums["same"] / sums["others"], seed=seed
+def _by_criterion(project: Project, votes: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the coefficients of every criterion by which people chose or rated."""
+    ratings = rating_frame(project)
+    chosen, rated = dict(iter(votes.groupby("criterion"))), dict(iter(ratings.groupby("criterion")))
+    return [
+        {
+            "criterion": name,
+            **_coefficients(chosen.get(name, votes.iloc[:0]), project.seed),
+            "ratings": rating_agreement(rated.get(name, ratings.iloc[:0]), seed=project.seed).as_dict(),
+        }
+        for name in sorted({*chosen, *rated}, key=str)
+    ]
+
+
+def _aggregation(project: Project) -> dict[str, Any]:
+    """Return by what method people's votes become labels, and what these came to; two queries."""
+    labels = Label.objects.filter(pair__project=project, source=LabelSource.HUMAN)
+    found = labels.aggregate(
+        labels=Count("id", filter=~Q(choice="")),
+        open=Count("id", filter=Q(choice="")),
+        contested=Count("id", filter=Q(provenance__contested=True)),
+        suspected_flips=Count("id", filter=Q(provenance__suspected_flip=True)),
+        mean_p_correct=Avg("p_correct"),
     )
-    return Figure(float(compared["same"].sum() / n), n, interval)
+    return {"method": project.aggregation, **found}
+
+
+def _with_others(found: WithOthers | None) -> dict[str, Any]:
+    raw, kappa, ac1 = found or (NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE)
+    return {
+        "agreement_with_others": raw.as_dict(),
+        "kappa_with_others": kappa.as_dict(),
+        "ac1_with_others": ac1.as_dict(),
+    }
+
+
+def _couple(found: Couple, name_of: Callable[[str], str]) -> dict[str, Any]:
+    """Return two people's agreement under the report's names, in an order that tells nothing of others they have."""
+    first, second = sorted((name_of(found.first), name_of(found.second)))
+    return found._replace(first=first, second=second).as_dict()
+
+
+def _competence(found: Competence | None) -> dict[str, Any]:
+    if found is None or found.n < LEAST_LABELS:
+        return too_few(found.n if found else 0, LEAST_LABELS, "answers that others share").as_dict()
+    return Figure(found.skill, found.n, Interval(found.low, found.high)).as_dict()
 
 
 def _describe_plan(plan: Plan, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
+from annotation.aggregating.learning import has_outgrown
 from annotation.errors import TiebreakError
 from annotation.models import Pair, Project
 from judges.models import JudgeRun, JudgeVersion, RunPurpose, Verdict
@@ -25,14 +26,15 @@ def resolve_pair(pair_id: str) -> None:
     """Make a pair's label again after an answer. Idempotent; a pair that was deleted meanwhile needs none.
 
     Where it was audited under a guarantee, so are the labels that are accepted now or no longer. Where the labels have
-    grown by a tenth, the judges' calibration is fitted again, and with it all labels are made.
+    grown by a tenth, the judges' calibration is fitted again, and where the answers have, what the project's method
+    knows of its people is learned again; with either all labels are made.
     """
     pair = Pair.objects.select_related("project").filter(pk=pair_id).first()
     if pair is not None:
         resolve_labels(pair.project, [pair.pk])
         if changed := renew_acceptances(pair.project, pair.pk):
             resolve_labels(pair.project, changed)
-        if calibrate_judges(pair.project):
+        if calibrate_judges(pair.project) or has_outgrown(pair.project):
             resolve_labels(pair.project)
 
 

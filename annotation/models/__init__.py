@@ -1,12 +1,13 @@
 """The tables of people's work; judges, routing and exports build on them and are never imported here."""
 
+from annotation.models.crowds import CrowdFit
 from annotation.models.gold import Exclusion, Gold, GoldKind, GoldSource
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
-from annotation.models.projects import Criterion, Project, Purse, Template
+from annotation.models.projects import Criterion, Method, Project, Purse, Template
 from annotation.models.raters import (
     AnswerBase,
     Basis,
@@ -37,6 +38,7 @@ __all__ = [
     "Basis",
     "Choice",
     "Criterion",
+    "CrowdFit",
     "Exclusion",
     "Gold",
     "GoldKind",
@@ -44,6 +46,7 @@ __all__ = [
     "GuidelinesVersion",
     "Import",
     "Membership",
+    "Method",
     "Origin",
     "OutboxEvent",
     "Pair",

@@ -40,6 +40,18 @@ class Template(models.TextChoices):
     BEST_WORST = "best_worst", "Pick the best and the worst of several responses"
 
 
+class Method(models.TextChoices):
+    """How people's votes on a pair become one answer (`annotation.aggregating`)."""
+
+    PLURALITY = "plurality", "Most votes"
+    STRENGTH = "strength", "Most votes, by strength of preference"
+    WEIGHTED = "weighted", "Most votes, by agreement with others"
+    ONE_COIN = "one_coin", "One skill a person (one-coin Dawid-Skene)"
+    DAWID_SKENE = "dawid_skene", "Habits of each person (Dawid-Skene)"
+    MACE = "mace", "Who guesses (MACE)"
+    BRADLEY_TERRY = "noisy_bradley_terry", "Scores of responses (noisy Bradley-Terry)"
+
+
 class Project(models.Model):
     """One collection effort: guidelines, criteria, scale, judges, budgets, people."""
 
@@ -70,6 +82,9 @@ class Project(models.Model):
     )
     status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
     rationale_required = models.BooleanField(default=False)
+    aggregation = models.CharField(
+        max_length=20, choices=Method, default=Method.PLURALITY, help_text="How people's votes become one answer."
+    )
     votes_wanted = models.PositiveSmallIntegerField(default=3, help_text="People's answers wanted per pair.")
     lease_seconds = models.PositiveIntegerField(default=1200, help_text="How long a pair is held for one person.")
     pay_per_answer_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("0.30"))
@@ -106,6 +121,9 @@ class Project(models.Model):
                 condition=(models.Q(most_answers__isnull=True) | models.Q(most_answers__gte=1))
                 & (models.Q(most_answers_a_day__isnull=True) | models.Q(most_answers_a_day__gte=1)),
                 name="project_shares_are_answers",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(aggregation__in=Method.values), name="project_aggregation_is_known"
             ),
         ]
 

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
-from annotation.models import Choice, Gold, Pair, Preference, Project, RaterKind
+from annotation.models import Choice, Gold, Pair, Preference, Project, RaterKind, Task, TaskState
 from annotation.opening import SLATES
 from dashboard import planning
 from dashboard.access import managed
@@ -58,6 +58,7 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
         "flags": [(side, _in_words(flags)) for side, flags in flags_of_pair(found).items() if flags],
         "gold": Gold.objects.live().filter(pair=found).first(),
         "gold_form": None if project.template in SLATES else GoldForm(initial={"accepted": _decided(label)}),
+        "tasks": Task.objects.filter(pair=found).exclude(state=TaskState.CLOSED).order_by("tier"),
         "routed": planning.reasoned(last.plan, [last]) if last is not None else [],
     }
     return show(request, project, "pair.html", "pairs", context)

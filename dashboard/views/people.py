@@ -37,20 +37,19 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
         "members": Membership.objects.filter(project=project).select_related("user").order_by("role", "user__username"),
         "steadiness": report(project, "steadiness"),
         "rows": [
-            (rater, rows.get(rater.name), stage_of(project, rater), _standing(rater, quality.get(rater.name)))
+            (rater, rows.get(rater.name), stage_of(project, rater), _standing(quality.get(rater.name)))
             for rater in raters
         ],
     }
     return show_people(request, project, "people.html", "people", context, status=status_of(form))
 
 
-def _standing(rater: Rater, quality: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a person's figure on gold, how many signs are flagged, and whether they are paused or excluded."""
+def _standing(quality: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a person's figure on gold, how many signs are flagged, and whether they are excluded."""
     known = quality or {}
     return {
         "gold": known["gold"]["accuracy"] if known else None,
         "flags": sum(sign["flagged"] for sign in known.get("signs", [])),
-        "is_paused": rater.paused_at is not None,
         "is_excluded": bool(known.get("excluded")),
     }
 

@@ -14,14 +14,12 @@ from annotation.errors import GoldInvalid, StandardsInvalid
 from annotation.excluding import exclude_answers, include_answers, open_exclusion
 from annotation.gilding import read_answer, revoke_gold, set_gold
 from annotation.models import Assignment, Choice, Gold, GoldSource, Pair, Project, Rater, RaterKind, User
-from annotation.pausing import pause_person
-from annotation.ruling import let_go_on, rule_of
 from annotation.scoring import marks_of
 from annotation.standards import set_standards, standards_of
 from dashboard.access import managed
 from dashboard.quality_forms import GoldForm, ReasonForm, RevokeForm, StandardsForm
 from dashboard.remembering import report
-from dashboard.sign_names import RULES, sign_row
+from dashboard.sign_names import sign_row, why_paused
 from dashboard.views.showing import show_people, status_of
 from routing.models import LabelSource
 
@@ -39,21 +37,15 @@ def person(request: HttpRequest, project: Project, rater_id: UUID) -> HttpRespon
 @require_POST
 @managed
 def steer_person(request: HttpRequest, project: Project, rater_id: UUID, action: str) -> HttpResponse:
-    """Pause somebody or let them go on, take their answers out of the count or back into it."""
+    """Take somebody's answers out of the count, or back into it."""
     rater, by, now = _person(project, rater_id), _by(request), timezone.now()
     form = ReasonForm(request.POST)
     match action:
-        case "resume":
-            let_go_on(rater, now=now)
-            said = f"{rater.name} gets pairs again; the rules look at new answers only."
         case "include":
             number = include_answers(rater, by=by, now=now)
             said = f"{number} answers of {rater.name} count again. Labels are being made anew."
-        case "pause" | "exclude" if not form.is_valid():
-            return _show_person(request, project, rater, {f"{action}_form": form}, status=422)
-        case "pause":
-            pause_person(rater, reason=form.cleaned_data["reason"], now=now)
-            said = f"{rater.name} is paused, and reads why."
+        case "exclude" if not form.is_valid():
+            return _show_person(request, project, rater, {"exclude_form": form}, status=422)
         case "exclude":
             number = exclude_answers(rater, reason=form.cleaned_data["reason"], by=by, now=now)
             said = f"{number} answers of {rater.name} do not count any more. Their pairs are open again."
@@ -151,10 +143,9 @@ def _show_person(
             for mark in reversed(marks)
             if mark.pair_id in gold
         ],
-        "why_paused": RULES[rule] if (rule := rule_of(rater)) else rater.paused_reason,
+        "why_paused": why_paused(rater),
         "exclusion": open_exclusion(rater),
         "past_exclusions": rater.exclusions.filter(undone_at__isnull=False).order_by("-created_at"),
-        "pause_form": ReasonForm(),
         "exclude_form": ReasonForm(),
         **(more or {}),
     }

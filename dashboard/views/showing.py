@@ -20,6 +20,7 @@ SECTIONS = (
     ("routing", "Routing"),
     ("pairs", "Pairs"),
     ("people", "People"),
+    ("agreement", "Agreement"),
     ("exports", "Export"),
     ("spending", "Spending"),
 )

@@ -30,7 +30,10 @@ COLUMNS = (
     Column("label_source", TEXT, "`human`, `ai` or `adjudicated`"),
     Column("n_votes", INTEGER, "people's answers that decided"),
     Column("agreement", NUMBER, "share of those answers for `chosen` (null without people)"),
-    Column("prob", NUMBER, "probability that `chosen` is preferred: share of votes, or the judge's"),
+    Column("aggregation", TEXT, "how people's votes became the label, as the project chose; empty without people"),
+    Column("is_contested", TRUTH, "no answer has strictly most of people's votes"),
+    Column("suspected_flip", TRUTH, "the label is not what most people said, or is likelier wrong than right"),
+    Column("prob", NUMBER, "probability that `chosen` is preferred: share of votes, the method's, or the judge's"),
     Column("p_correct", NUMBER, "probability that the label is right, where it can be told"),
     Column("strength", NUMBER, "mean strength, 1 slightly to 3 much better"),
     Column("len_chosen", INTEGER, "characters"),
@@ -43,6 +46,7 @@ COLUMNS = (
     Column("rationale_timing", TEXT, "`before` or `after` the choice; empty where not known"),
     Column("rationale_order", TEXT, "`chosen_first` or `rejected_first`: what its writer saw; empty where not known"),
     Column("annotator_ids", TEXTS, "pseudonyms of the people who answered"),
+    Column("annotator_choices", TEXTS, "`chosen`, `rejected`, `tie`, `both_bad` or `unsure`, in the same order"),
     Column("annotator_origins", TEXTS, "`live`, `recorded` or `simulated`, in the order of `annotator_ids`"),
     Column("basis", TEXTS, "how each was asked: `choice`, `ratings`, `ranking` or `best_worst`, in the same order"),
     Column("seconds", NUMBER, "median active seconds of those who were timed; an order's time is shared by its pairs"),
@@ -170,6 +174,9 @@ def _row(record: Record, label: Label, choice: Choice, row_id: str) -> Row:
         "label_source": label.source,
         "n_votes": label.n_votes,
         "agreement": label.agreement,
+        "aggregation": label.provenance.get("method", ""),
+        "is_contested": label.provenance.get("contested", False),
+        "suspected_flip": label.provenance.get("suspected_flip", False),
         "prob": 0.5 if is_tie else _prob(label.prob_a, choice),
         "p_correct": label.p_correct,
         "strength": label.strength,
@@ -183,6 +190,7 @@ def _row(record: Record, label: Label, choice: Choice, row_id: str) -> Row:
         "rationale_timing": rationale.timing,
         "rationale_order": rationale.order,
         "annotator_ids": [vote.person for vote in record.votes],
+        "annotator_choices": [_seen_from(choice, vote.choice) for vote in record.votes],
         "annotator_origins": [vote.origin for vote in record.votes],
         **_told(record, choice),
         **_provenance(record.plan, label.provenance),
@@ -190,6 +198,13 @@ def _row(record: Record, label: Label, choice: Choice, row_id: str) -> Row:
         "model_rejected": rejected.model,
         "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False),
     }
+
+
+def _seen_from(choice: Choice, said: str) -> str:
+    """Return what a person said of the row's chosen and rejected response."""
+    if said not in {Choice.A, Choice.B}:
+        return said
+    return "chosen" if said == choice else "rejected"
 
 
 def _told(record: Record, choice: Choice) -> Row:

@@ -1,16 +1,16 @@
 """Labels: one answer a pair, from people where they answered and from the plan's judge where not, with the reason."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import pandas as pd
 from django.db import transaction
 from django.utils import timezone
 
-from annotation.aggregating import consensus, vote_frame
-from annotation.models import Choice, Pair, Project
+from annotation.aggregating.learning import Decided, decide_pairs, learn_crowd, learned_of
+from annotation.aggregating.voting import vote_counts
+from annotation.models import Choice, Method, Pair, Project
 from annotation.models.pairs import content_hash
 from judges.auditing import judge_card
 from judges.averaging import prob_a_of
@@ -57,11 +57,13 @@ class SecondAnswer(NamedTuple):
 def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = None) -> int:
     """Make the labels of these pairs (default: all) again and return how many have one now.
 
-    People's counted answers, live and recorded together, go first: their plurality, or an empty choice where the
-    first place is shared. A pair without gets the preference of the judge of the plan applied last; before any plan,
-    that of the default judge if it is trusted. Where a response is flagged as speaking to the judge, a second judge
-    that the plan asked answered otherwise, or the plan's guarantee does not reach, the judge's answer is withheld: the
-    label has no choice, and says why. A pair with neither has no label; an adjudicated label is left alone.
+    People's counted answers, live and recorded together, go first: what the project's method makes of them
+    (`annotation.aggregating.deciding`), or an empty choice where they are too split for it. Asked for all labels, the
+    method learns its people anew; asked for some, it takes them as last learned. A pair without gets the preference of
+    the judge of the plan applied last; before any plan, that of the default judge if it is trusted. Where a response is
+    flagged as speaking to the judge, a second judge that the plan asked answered otherwise, or the plan's guarantee
+    does not reach, the judge's answer is withheld: the label has no choice, and says why. A pair with neither has no
+    label; an adjudicated label is left alone.
     A label that comes out the same keeps its `resolved_at`. The pairs' rows are locked in batches, so that of two
     calls the later one sees the answers of both.
     """
@@ -71,21 +73,21 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
     resolved = 0
     if pair_ids is None:
         renew_acceptances(project)
+    learned = learn_crowd(project) if pair_ids is None else learned_of(project)
     for start in range(0, len(ids), PAIRS_PER_TRANSACTION):
         batch = ids[start : start + PAIRS_PER_TRANSACTION]
         with transaction.atomic():
             locked = Pair.objects.select_for_update(no_key=True).filter(project=project, pk__in=batch).order_by("id")
             mine = list(locked.values_list("id", flat=True))
-            votes = vote_frame(project, mine)
-            people = consensus(votes)
-            if resolution is None and len(people) < len(mine):
+            people = decide_pairs(project, learned, mine)
+            if resolution is None and len(people.answers) < len(mine):
                 # Choosing a judge reads the whole project: not for a pair that people answered.
                 resolution = resolving_judge(project)
                 if pair_ids is None and resolution.version:
                     # Made again as a whole, labels follow from the data alone, not from what was fitted when.
                     calibrate_judges(project, [resolution.version], growth=None)
                     resolution.version.refresh_from_db(fields=["calibration"])
-            resolved += _resolve_batch(project, mine, votes, people, resolution)
+            resolved += _resolve_batch(project, mine, people, learned.method, resolution)
     return resolved
 
 
@@ -115,25 +117,15 @@ def split_pairs(project: Project) -> set[str]:
     return {str(pair_id) for pair_id in labels.values_list("pair_id", flat=True)}
 
 
-def p_plurality(n_choice: int, n_votes: int) -> float:
-    """Return P(more than half of all raters would give this answer), seen `n_choice` of `n_votes` giving it.
-
-    The share of raters has a uniform prior, so this is P(Beta(v + 1, n - v + 1) > 1/2), which equals
-    P(Binomial(n + 1, 1/2) <= v): 0.75 for one vote of one, 0.94 for three of three, 0.69 for two of three.
-    """
-    ways: int = sum(math.comb(n_votes + 1, k) for k in range(n_choice + 1))
-    return ways / float(2 ** (n_votes + 1))
-
-
 def _resolve_batch(
-    project: Project, pair_ids: list[UUID], votes: pd.DataFrame, people: pd.DataFrame, resolution: Resolution | None
+    project: Project, pair_ids: list[UUID], people: Decided, method: Method, resolution: Resolution | None
 ) -> int:
     routes = _last_routes(project, pair_ids)
     stored = {label.pair_id: label for label in Label.objects.filter(pair_id__in=pair_ids)}
-    unanswered = [pair_id for pair_id in pair_ids if str(pair_id) not in people.index]
+    unanswered = [pair_id for pair_id in pair_ids if str(pair_id) not in people.answers.index]
     version = resolution.version if resolution else None
     answers = answers_of(version, unanswered) if version else {}
-    labels = _human_labels(votes, people, routes)
+    labels = _human_labels(people, method, routes)
     if resolution and version:
         labels |= _judge_labels(project, resolution, version, answers, routes)
     adjudicated = {pair for pair, label in stored.items() if label.source == LabelSource.ADJUDICATED}
@@ -156,33 +148,42 @@ def _last_routes(project: Project, pair_ids: list[UUID]) -> dict[UUID, Route]:
     return {route.pair_id: route for route in ordered}
 
 
-def _human_labels(votes: pd.DataFrame, people: pd.DataFrame, routes: dict[UUID, Route]) -> dict[UUID, Label]:
-    deciding = votes[votes["pair_id"].isin(people.index)]
-    raters = deciding.groupby("pair_id")["rater_id"].agg(list)
-    origins = deciding.groupby(["pair_id", "origin"]).size().unstack(fill_value=0)
+def _human_labels(people: Decided, method: Method, routes: dict[UUID, Route]) -> dict[UUID, Label]:
+    answers = people.answers
+    votes = people.votes[people.votes["pair_id"].isin(answers.index)]
+    raters = votes.groupby("pair_id")["rater_id"].agg(list)
+    origins = votes.groupby(["pair_id", "origin"]).size().unstack(fill_value=0).to_dict("index")
+    counts = vote_counts(votes).to_dict("index")
     now = timezone.now()
     labels = {}
-    for pair, row in people.to_dict("index").items():
-        pair_id, n_votes, choice = UUID(str(pair)), int(row["n_votes"]), str(row["choice"])
-        counts = {str(origin): int(n) for origin, n in origins.loc[str(pair)].items() if n}
+    for pair, row in answers.to_dict("index").items():
+        pair_id, choice = UUID(str(pair)), str(row["choice"])
         labels[pair_id] = Label(
             pair_id=pair_id,
             source=LabelSource.HUMAN,
             choice=choice,
             prob_a=float(row["prob_a"]),
-            p_correct=p_plurality(round(float(row["agreement"]) * n_votes), n_votes) if choice else None,
+            p_correct=float(row["p_correct"]) if choice else None,
             strength=None if math.isnan(row["strength"]) else float(row["strength"]),
-            n_votes=n_votes,
+            n_votes=int(row["n_votes"]),
             agreement=float(row["agreement"]),
             provenance={
-                "rule": "people_plurality" if choice else "people_contested",
+                "rule": f"people_{method.value}" if choice else "people_contested",
+                "method": method.value,
                 "raters": sorted(raters.loc[str(pair)]),
-                "origins": counts,
+                "origins": _counted(origins[str(pair)]),
+                "votes": _counted(counts[str(pair)]),
+                "contested": bool(row["is_contested"]),
+                "suspected_flip": bool(row["suspected_flip"]),
                 **_routed(routes.get(pair_id)),
             },
             resolved_at=now,
         )
     return labels
+
+
+def _counted(row: Mapping[Any, Any]) -> dict[str, int]:
+    return {str(name): int(n) for name, n in row.items() if n}
 
 
 def _judge_labels(

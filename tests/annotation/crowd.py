@@ -1,4 +1,4 @@
-"""A crowd at the real application over HTTP: people who click twice, break off requests, leave, come late, are paused.
+"""A crowd at the real application: people who click twice, break off requests, leave, come late, are paused.
 
 Beside them somebody ends every lease at random moments and pauses people in the midst of their work, and somebody
 recounts all the time. `Ledger` holds what each person was told is stored.
@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html import unescape
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit
 
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -48,10 +49,9 @@ class Stored(NamedTuple):
 class Person:
     """One person and their browser: what is in hand, what came back as stored."""
 
-    port: int
+    server: "Server"
     slug: str
     session: str
-    gate: threading.Semaphore
     random: random.Random
     hand: dict[str, str] = field(default_factory=dict)
     ledger: set[Stored] = field(default_factory=set)
@@ -118,35 +118,17 @@ class Person:
         """Send an answer and go away before the reply: nobody knows whether it is stored until it is sent again."""
         assignment = self.random.choice(list(self.hand))
         answer = self.said.setdefault(assignment, self.random.choice(ANSWERS))
-        with self.gate:
-            kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-            body = urlencode({"answer": answer})
-            kept.request("POST", self.hand[assignment], body, self.headers())
-            kept.close()
+        self.server.send_and_leave(self.session, self.hand[assignment], {"answer": answer})
         if self.random.random() < 0.5:
             self.submit(assignment)
         else:
             self.open()
 
-    def headers(self) -> dict[str, str]:
-        return {
-            "Cookie": f"sessionid={self.session}; csrftoken={CSRF}",
-            "X-CSRFToken": CSRF,
-            "HX-Request": "true",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Connection": "close",
-        }
-
     def request(self, method: str, path: str, fields: dict[str, str] | None = None) -> tuple[int, str]:
-        with self.gate:
-            kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-            kept.request(method, path, urlencode(fields) if fields else None, self.headers())
-            reply = kept.getresponse()
-            text = reply.read().decode()
-            kept.close()
-        if reply.status >= http.client.INTERNAL_SERVER_ERROR:
-            self.faults.append(f"HTTP {reply.status}")
-        return reply.status, text
+        status, text = self.server.ask(self.session, method, path, fields)
+        if status >= http.client.INTERNAL_SERVER_ERROR:
+            self.faults.append(f"HTTP {status}")
+        return status, text
 
     def read(self, status: int, text: str) -> None:
         if status != http.client.OK:
@@ -157,6 +139,94 @@ class Person:
         self.hand.update({form["assignment"]: unescape(form["action"]) for form in FORM.finditer(text)})
         waiting = WAITING.search(text)
         self.waiting = waiting[1] if waiting and not self.hand else ""
+
+
+class Server(Protocol):
+    """Answers requests of somebody's session, `AT_ONCE` at a time."""
+
+    def ask(self, session: str, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
+        """Return the status and the text of the reply."""
+
+    def send_and_leave(self, session: str, path: str, fields: dict[str, str]) -> None:
+        """Send a form and go away before the reply."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class OverHttp:
+    """The live server, over a connection a request."""
+
+    def __init__(self, url: str) -> None:
+        self._port = urlsplit(url).port
+        self._gate = threading.Semaphore(AT_ONCE)
+
+    def ask(self, session: str, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
+        with self._gate:
+            kept = self._sent(session, method, path, fields)
+            reply = kept.getresponse()
+            text = reply.read().decode()
+            kept.close()
+        return reply.status, text
+
+    def send_and_leave(self, session: str, path: str, fields: dict[str, str]) -> None:
+        with self._gate:
+            self._sent(session, "POST", path, fields).close()
+
+    def close(self) -> None:
+        """Leave the live server to its fixture."""
+
+    def _sent(self, session: str, method: str, path: str, fields: dict[str, str] | None) -> http.client.HTTPConnection:
+        kept = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        headers = {
+            "Cookie": f"sessionid={session}; csrftoken={CSRF}",
+            "X-CSRFToken": CSRF,
+            "HX-Request": "true",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Connection": "close",
+        }
+        kept.request(method, path, urlencode(fields) if fields else None, headers)
+        return kept
+
+
+class InProcess:
+    """The application behind its middleware, in threads that keep their connections: for crowds that take minutes.
+
+    Who leaves before the reply leaves a request that runs to its end, as behind any server of synchronous workers.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(AT_ONCE)
+
+    def ask(self, session: str, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
+        return self._threads.submit(self._reply, session, method, path, fields).result()
+
+    def send_and_leave(self, session: str, path: str, fields: dict[str, str]) -> None:
+        self._threads.submit(self._reply, session, "POST", path, fields)
+
+    def close(self) -> None:
+        together = threading.Barrier(AT_ONCE)
+        for one in [self._threads.submit(self._end, together) for _ in range(AT_ONCE)]:
+            one.result()
+        self._threads.shutdown()
+
+    @staticmethod
+    def _end(together: threading.Barrier) -> None:
+        together.wait()
+        connection.close()
+
+    @staticmethod
+    def _reply(session: str, method: str, path: str, fields: dict[str, str] | None) -> tuple[int, str]:
+        client = Client(raise_request_exception=False)
+        client.cookies["sessionid"] = session
+        reply = client.generic(
+            method,
+            path,
+            urlencode(fields or {}),
+            content_type="application/x-www-form-urlencoded",
+            headers={"HX-Request": "true"},
+        )
+        return reply.status_code, reply.content.decode()
 
 
 class Crowd(NamedTuple):
@@ -173,13 +243,11 @@ class Crowd(NamedTuple):
         return [fault for person in self.people for fault in person.faults]
 
 
-def let_work(project: Project, raters: list[Rater], url: str, *, seed: int, pauses: int, seconds: float = 900) -> Crowd:
+def let_work(
+    project: Project, raters: list[Rater], server: Server, *, seed: int, pauses: int, seconds: float = 900
+) -> Crowd:
     """Let everybody work at once to the end, while leases end and people are paused; return what was seen."""
-    gate = threading.Semaphore(AT_ONCE)
-    crowd = [
-        Person(urlsplit(url).port or 0, project.slug, _session(rater), gate, random.Random(f"{seed} {rater.name}"))
-        for rater in raters
-    ]
+    crowd = [Person(server, project.slug, _session(rater), random.Random(f"{seed} {rater.name}")) for rater in raters]
     until = time.monotonic() + seconds
     draw = random.Random(seed)
     seen: list[str] = []
@@ -189,9 +257,10 @@ def let_work(project: Project, raters: list[Rater], url: str, *, seed: int, paus
     with ThreadPoolExecutor(len(crowd)) as pool:
         working = [pool.submit(person.work, until) for person in crowd]
         while not all(one.done() for one in working):
+            began = time.monotonic()
             looks += 1
             seen += [c.name for c in check_invariants(project, now=timezone.now()) if c.broken and c.name in ALWAYS]
-            if draw.random() < 0.2:
+            if draw.random() < 0.1:
                 expire_leases(now=timezone.now() + timedelta(hours=1), project=project)
             if len(paused) < pauses and draw.random() < 0.3:
                 rater = Rater.objects.get(pk=draw.choice(raters).pk)
@@ -200,9 +269,11 @@ def let_work(project: Project, raters: list[Rater], url: str, *, seed: int, paus
             # From the moment that a pause is stored.
             held = Assignment.objects.filter(state="leased", rater__in=paused)
             seen += ["paused_hold_nothing"] * held.count()
-            threading.Event().wait(0.05)
+            # Most of the machine is the crowd's: the more rows there are, the longer a look takes.
+            threading.Event().wait(max(0.05, 4 * (time.monotonic() - began)))
         for one in working:
             one.result()
+    server.close()
     return Crowd(crowd, seen, looks, paused)
 
 

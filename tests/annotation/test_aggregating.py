@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from annotation import aggregating
-from annotation.aggregating import CONSENSUS_COLUMNS, VOTE_COLUMNS, consensus, vote_frame
+from annotation.aggregating import CONSENSUS_COLUMNS, VOTE_COLUMNS, consensus, reading, vote_frame
 from annotation.models import Origin, Rater, RaterKind
 from tests.builders import make_pair, make_person, make_preference, make_project
 
@@ -124,7 +123,7 @@ def test_vote_frame_narrows_to_pairs_and_origins(monkeypatch: pytest.MonkeyPatch
     for pair in pairs:
         make_preference(pair, make_person(project, "ben"), "a")
         make_preference(pair, "recorded", "b")
-    monkeypatch.setattr(aggregating, "IDS_PER_QUERY", 2)
+    monkeypatch.setattr(reading, "IDS_PER_QUERY", 2)
 
     some = vote_frame(project, [pair.id for pair in pairs[:3]])
     live = vote_frame(project, [str(pair.id) for pair in pairs[:3]], origins=[Origin.LIVE])

@@ -1,6 +1,14 @@
-"""Any order of next, submit, skip, renew, break, expire, close and waiting agrees with a small model of the rules."""
+"""Any order of what people and managers do agrees with a small model of the rules.
 
+People get pairs, answer, click twice, pass on, reload, go on, take breaks and come too late; managers close and open
+pairs, pause people, change the votes wanted and the order, import and export.
+"""
+
+import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,15 +28,23 @@ from annotation.assigning import (
     open_tasks,
     release,
     renew,
+    reprioritise,
     skip,
     submit,
 )
 from annotation.checking import check_invariants
-from annotation.errors import AlreadyAnswered, LeaseLost
-from annotation.models import Assignment, Membership, Preference, Rater, Task, TaskState
+from annotation.errors import AlreadyAnswered, BudgetSpent, LeaseLost, PersonPaused
+from annotation.importing import import_pairs
+from annotation.models import Assignment, Membership, Pair, Preference, Rater, Task, TaskState
+from annotation.pausing import pause_person, resume_person
+from annotation.promising import committed_usd
+from annotation.voting import set_votes
+from exports.pseudonymising import pseudonym, pseudonym_key
+from exports.reading import read_records
 from tests.builders import make_pair, make_project, make_user
 
-PAIRS, VOTES = 3, 2
+PAIRS, VOTES, MOST_PAIRS = 3, 2, 6
+PAY = Decimal("0.30")
 NAMES = ("ben", "cyd", "dee")
 LEASE = timedelta(minutes=10)
 
@@ -48,23 +64,33 @@ class Assigning(RuleBasedStateMachine):
     most: int | None = None
     # Pairs held beyond the one that is read.
     ahead = 0
+    # How many answers the project pays for in all.
+    payable: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.example = transaction.atomic()
         self.example.__enter__()
         self.now = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-        self.project = make_project(with_people=False, lease_seconds=int(LEASE.total_seconds()))
+        self.project = make_project(
+            with_people=False,
+            lease_seconds=int(LEASE.total_seconds()),
+            pay_per_answer_usd=PAY,
+            people_budget_usd=None if self.payable is None else self.payable * PAY,
+        )
         self.raters = {name: self._member(name) for name in NAMES}
         pairs = [make_pair(self.project) for _ in range(PAIRS)]
         openings = [Opening(pair.id, float(-number)) for number, pair in enumerate(pairs)]
         open_tasks(self.project, openings, votes_wanted=VOTES, most_votes=self.most)
         tasks = {task.pair_id: task.id for task in Task.objects.all()}
         self.tasks = [tasks[pair.id] for pair in pairs]
+        self.priority = {task: float(-number) for number, task in enumerate(self.tasks)}
         self.pairs = {task: pair for pair, task in tasks.items()}
         self.held: dict[tuple[UUID, str], Held] = {}
-        self.wanted = dict.fromkeys(self.tasks, VOTES)
+        self.wanted: dict[UUID, int] = dict.fromkeys(self.tasks, VOTES)
+        self.most_of: dict[UUID, int | None] = dict.fromkeys(self.tasks, self.most)
         self.closed: set[UUID] = set()
+        self.paused: set[str] = set()
 
     def teardown(self) -> None:
         transaction.set_rollback(True)
@@ -92,8 +118,15 @@ class Assigning(RuleBasedStateMachine):
     def grow_if_split(self, task: UUID) -> None:
         choices = [choice for choice in self.counted(task) if choice != "unsure"]
         agree = any(choices.count(choice) >= 2 and choices.count(choice) > len(choices) / 2 for choice in choices)
-        if self.most is not None and self.complete(task) and not agree and self.wanted[task] < self.most:
+        most = self.most_of[task]
+        if most is not None and self.complete(task) and not agree and self.wanted[task] < most:
             self.wanted[task] += 1
+
+    def affordable(self) -> int:
+        """Return how many more answers may be promised."""
+        if self.payable is None:
+            return len(self.tasks) * len(NAMES)
+        return self.payable - sum(held.state in ("leased", "submitted", "extra") for held in self.held.values())
 
     def fits(self, task: UUID, name: str) -> bool:
         """Say whether a person may still get a task, now or later."""
@@ -113,14 +146,19 @@ class Assigning(RuleBasedStateMachine):
 
     def expected_next(self, name: str) -> set[UUID] | Waiting:
         """Return the tasks a person holds then, or why none; gives back what ran out, like the reaper on reading."""
+        if name in self.paused:
+            return Waiting.PERSON_PAUSED
         mine = [task for (task, who), held in self.held.items() if who == name and held.state == "leased"]
-        fitting = [task for task in self.tasks if task not in mine and self.fits(task, name)]
+        queue = sorted(self.tasks, key=lambda task: (-self.priority[task], task))
+        fitting = [task for task in queue if task not in mine and self.fits(task, name)]
         free = [task for task in fitting if self.free_slots(task)]
-        if holding := mine + free[: 1 + self.ahead - len(mine)]:
+        if holding := mine + free[: max(0, min(1 + self.ahead - len(mine), self.affordable()))]:
             return set(holding)
         if not fitting:
             return Waiting.ALL_DONE
-        return self.expected_next(name) if self.lapse() else Waiting.NONE_FREE
+        if self.lapse():
+            return self.expected_next(name)
+        return Waiting.BUDGET_SPENT if free else Waiting.NONE_FREE
 
     # --- what people do ---
 
@@ -139,15 +177,18 @@ class Assigning(RuleBasedStateMachine):
             assert one.lease_until == until
             assert before is None or before.id == one.id
             self.held[one.task_id, name] = Held(one.id, "leased", until)
+        # A reload shows the same.
+        again = next_assignment(self.project, self.raters[name], now=self.now, ahead=self.ahead)
+        assert {one.id for one in again.held} == {one.id for one in found.held}
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), choice=st.sampled_from(["a", "b", "tie", "unsure"]), clicks=st.integers(1, 2))
     def answer(self, data: st.DataObject, choice: str, clicks: int) -> None:
         task, name = key = data.draw(st.sampled_from(sorted(self.held)))
-        held = self.held[key]
         for _ in range(clicks):
             self._answer_once(key, choice)
-        assert Preference.objects.filter(pair__tasks=task, rater=self.raters[name]).count() == (held.state != "skipped")
+        stored = self.held[key].state in ("submitted", "extra")
+        assert Preference.objects.filter(pair__tasks=task, rater=self.raters[name]).count() == stored
 
     def _answer_once(self, key: tuple[UUID, str], choice: str) -> None:
         task, name = key
@@ -155,6 +196,12 @@ class Assigning(RuleBasedStateMachine):
         answered = held.state in ("submitted", "extra")
         if held.state == "skipped":
             with pytest.raises(LeaseLost):
+                submit(held.id, self.raters[name], Answer(choice), now=self.now)
+        elif name in self.paused and not answered:
+            with pytest.raises(PersonPaused):
+                submit(held.id, self.raters[name], Answer(choice), now=self.now)
+        elif held.state == "expired" and self.affordable() < 1:
+            with pytest.raises(BudgetSpent):
                 submit(held.id, self.raters[name], Answer(choice), now=self.now)
         elif answered and held.choice != choice:
             with pytest.raises(AlreadyAnswered):
@@ -222,8 +269,10 @@ class Assigning(RuleBasedStateMachine):
     @precondition(lambda self: self.closed)
     @rule()
     def open_again(self) -> None:
-        openings = [Opening(self.pairs[task], float(-self.tasks.index(task))) for task in self.closed]
+        openings = [Opening(self.pairs[task], self.priority[task]) for task in self.closed]
         assert open_tasks(self.project, openings, votes_wanted=VOTES, most_votes=self.most) == len(self.closed)
+        self.wanted.update(dict.fromkeys(self.closed, VOTES))
+        self.most_of.update(dict.fromkeys(self.closed, self.most))
         self.closed.clear()
 
     # --- what always holds ---
@@ -252,14 +301,104 @@ class AssigningAhead(Assigning):
     ahead = 1
 
 
+class AssigningUnderManagers(AssigningAhead):
+    """What a manager does meanwhile, with money that does not pay for everything."""
+
+    payable = 8
+
+    @rule(name=st.sampled_from(NAMES))
+    def pause_or_resume(self, name: str) -> None:
+        rater = self.raters[name]
+        if name in self.paused:
+            assert resume_person(rater)
+            self.paused.remove(name)
+            return
+        mine = [key for key, held in self.held.items() if key[1] == name and held.state == "leased"]
+        assert pause_person(rater, reason="A question first.", now=self.now) == len(mine)
+        for key in mine:
+            self.held[key] = self.held[key]._replace(state="expired")
+        self.paused.add(name)
+
+    @rule(votes=st.integers(1, 3), more=st.integers(0, 2))
+    def change_votes(self, votes: int, more: int) -> None:
+        most = votes + more if more else None
+        set_votes(self.project, votes_wanted=votes, most_votes=most)
+        for task in self.tasks:
+            wanted = max(votes, self.slots(task))
+            limit = None if most is None else max(most, wanted)
+            if task in self.closed or (self.wanted[task], self.most_of[task]) == (wanted, limit):
+                continue
+            self.wanted[task], self.most_of[task] = wanted, limit
+            self.grow_if_split(task)
+
+    @rule(data=st.data())
+    def plan_again(self, data: st.DataObject) -> None:
+        places = data.draw(st.permutations(range(len(self.tasks))))
+        moved = {task: float(place) for task, place in zip(self.tasks, places, strict=True)}
+        openings = [Opening(self.pairs[task], priority) for task, priority in moved.items()]
+        reprioritise(self.project, openings)
+        opened = [task for task in self.tasks if self.task_state(task) == TaskState.OPEN]
+        self.priority.update({task: moved[task] for task in opened})
+
+    @precondition(lambda self: len(self.tasks) < MOST_PAIRS)
+    @rule()
+    def bring_another_pair(self) -> None:
+        number = len(self.tasks)
+        record = {"id": f"more-{number}", "prompt": f"More {number}?", "response_a": "Yes.", "response_b": "No."}
+        with NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            assert import_pairs(self.project, Path(file.name)).added == 1
+            assert import_pairs(self.project, Path(file.name)).added == 0
+        pair = Pair.objects.get(external_id=record["id"])
+        open_tasks(self.project, [Opening(pair.pk, float(-number))], votes_wanted=VOTES, most_votes=self.most)
+        task = Task.objects.get(pair=pair).pk
+        self.tasks.append(task)
+        self.pairs[task], self.priority[task] = pair.pk, float(-number)
+        self.wanted[task], self.most_of[task] = VOTES, self.most
+
+    @rule()
+    def export(self) -> None:
+        """Every counted answer is in the export once, and nothing else; a second export says the same."""
+        key = pseudonym_key(self.project, 0)
+        records = read_records(self.project, key=key)
+        ids = dict(Pair.objects.values_list("external_id", "pk"))
+        exported = sorted(
+            (ids[record.external_id], vote.person, vote.choice) for record in records for vote in record.votes
+        )
+        assert exported == sorted(
+            (self.pairs[task], pseudonym(key, name), held.choice)
+            for (task, name), held in self.held.items()
+            if held.state == "submitted"
+        )
+        assert read_records(self.project, key=key) == records
+
+    @invariant()
+    def money_is_what_the_model_says(self) -> None:
+        assert committed_usd(self.project) == (self.payable - self.affordable()) * PAY
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("machine", [Assigning, AssigningAdaptively, AssigningAhead])
+@pytest.mark.parametrize("machine", [Assigning, AssigningAdaptively, AssigningUnderManagers])
 def test_any_order_of_actions_agrees_with_the_model(machine: type[Assigning]) -> None:
+    run(machine, examples=6, steps=25)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.django_db
+@pytest.mark.parametrize("machine", [AssigningAhead, AssigningUnderManagers])
+def test_any_order_of_actions_agrees_with_the_model_for_long(machine: type[Assigning]) -> None:
+    """Run by: pytest -m slow tests/annotation/test_assigning_model.py ."""
+    run(machine, examples=200, steps=50)
+
+
+def run(machine: type[Assigning], *, examples: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
-            stateful_step_count=30,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,

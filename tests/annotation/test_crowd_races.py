@@ -1,4 +1,4 @@
-"""Many people at the real application, over HTTP: no pair over its votes at any instant, nothing asked twice or lost.
+"""Many people at the real application: no pair over its votes at any instant, nothing asked twice or lost.
 
 The sizes of the promise (200 people on PostgreSQL, 10 on SQLite, 2,000 pairs with three answers each) take minutes a
 run and are run by: pytest -m slow tests/annotation/test_crowd_races.py .
@@ -18,7 +18,7 @@ from annotation.assigning import Opening, open_tasks
 from annotation.checking import check_invariants
 from annotation.models import Assignment, Preference, Project, Task
 from annotation.preparing import Prepared
-from tests.annotation.crowd import Crowd, found_in_export, let_work
+from tests.annotation.crowd import Crowd, InProcess, OverHttp, Server, found_in_export, let_work
 from tests.annotation.test_assigning_races import people, without_lock
 from tests.builders import make_pair, make_project
 
@@ -32,10 +32,10 @@ def _quiet(settings: Any) -> None:
     settings.OUTBOX_CONSUMERS = {}
 
 
-def crowd_at_work(url: str, *, size: int, pairs: int, pauses: int, seed: int, seconds: float = 900) -> Crowd:
+def crowd_at_work(server: Server, *, size: int, pairs: int, pauses: int, seed: int, seconds: float = 900) -> Crowd:
     project = make_project(f"study{seed}", with_people=False, lease_seconds=600, people_budget_usd=10 * pairs)
     open_tasks(project, [Opening(make_pair(project).pk) for _ in range(pairs)], votes_wanted=VOTES)
-    return let_work(project, people(project, size), url, seed=seed, pauses=pauses, seconds=seconds)
+    return let_work(project, people(project, size), server, seed=seed, pauses=pauses, seconds=seconds)
 
 
 def assert_the_promise(crowd: Crowd) -> None:
@@ -59,7 +59,7 @@ def assert_the_promise(crowd: Crowd) -> None:
 
 
 def test_ten_people_who_do_anything_break_no_promise(live_server: LiveServer) -> None:
-    crowd = crowd_at_work(live_server.url, size=10, pairs=15, pauses=2, seed=1)
+    crowd = crowd_at_work(OverHttp(live_server.url), size=10, pairs=15, pauses=2, seed=1)
     assert_the_promise(crowd)
     assert len(crowd.paused) == 2
 
@@ -67,10 +67,10 @@ def test_ten_people_who_do_anything_break_no_promise(live_server: LiveServer) ->
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_two_thousand_pairs_and_all_the_people_there_can_be(seed: int, live_server: LiveServer) -> None:
+def test_two_thousand_pairs_and_all_the_people_there_can_be(seed: int) -> None:
     """Two hundred on PostgreSQL, ten on SQLite, three runs."""
     size, pauses = (200, 20) if connection.vendor == "postgresql" else (10, 2)
-    crowd = crowd_at_work(live_server.url, size=size, pairs=2000, pauses=pauses, seed=seed, seconds=1500)
+    crowd = crowd_at_work(InProcess(), size=size, pairs=2000, pauses=pauses, seed=seed, seconds=1500)
     assert_the_promise(crowd)
 
 
@@ -102,26 +102,24 @@ def free_tasks_without_lock(*shape: Any, **values: Any) -> Any:
     return tasks
 
 
-def run_without_lock(url: str, monkeypatch: pytest.MonkeyPatch, *, size: int, pairs: int, seconds: float) -> Crowd:
+def run_without_lock(monkeypatch: pytest.MonkeyPatch, *, size: int, pairs: int, seconds: float) -> Crowd:
     monkeypatch.setattr(assigning, "_FREE", Prepared(free_tasks_without_lock))
     for module in (leasing, assigning, submitting):
         monkeypatch.setattr(module, "locked", without_lock)
-    return crowd_at_work(url, size=size, pairs=pairs, pauses=0, seed=1, seconds=seconds)
+    return crowd_at_work(InProcess(), size=size, pairs=pairs, pauses=0, seed=1, seconds=seconds)
 
 
 @pytest.mark.postgres
-def test_without_the_lock_a_pair_gets_too_many(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_lock_a_pair_gets_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     with without_constraints():
-        crowd = run_without_lock(live_server.url, monkeypatch, size=12, pairs=8, seconds=10)
+        crowd = run_without_lock(monkeypatch, size=12, pairs=8, seconds=10)
         assert "no_overshoot" in crowd.seen + [c.name for c in check_invariants(now=timezone.now()) if c.broken]
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.timeout(1800)
-def test_without_the_lock_two_hundred_people_break_the_promise(
-    live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_lock_two_hundred_people_break_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     with without_constraints():
-        crowd = run_without_lock(live_server.url, monkeypatch, size=200, pairs=2000, seconds=120)
+        crowd = run_without_lock(monkeypatch, size=200, pairs=2000, seconds=120)
         assert "no_overshoot" in crowd.seen

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from annotation.assigning import Opening, next_assignment, open_tasks, submit
 from annotation.configuring import configure
 from annotation.creating import create_project
 from annotation.guiding import revise_guidelines
+from annotation.limiting import set_limits
 from annotation.models import (
     Assignment,
     Criterion,
@@ -38,7 +40,8 @@ from annotation.models import (
     SkipReason,
     User,
 )
-from annotation.pausing import pause_person
+from annotation.pausing import pause_person, resume_person
+from annotation.promising import set_people_budget
 from annotation.scoring import Rule
 from annotation.templatetags.asking import ago
 from annotation.translating import catalog_path, check_catalogs, extracted, read_catalog, write_catalogs
@@ -420,7 +423,7 @@ def visit_choices(visits: Visits) -> None:
         visits.post(f"{act} of what was skipped", f"{second}{act}/", good, **HTMX)
     visits.post("changing what was skipped", f"{second}submit/", {**good, "revises": "1"}, **HTMX)
     lapsed = held_in(project)
-    Assignment.objects.filter(pk=lapsed.pk).update(state="expired", slot=None, place=None)
+    Assignment.objects.filter(pk=lapsed.pk).update(state="expired", slot=None, place=None, promised_usd=0)
     visits.post("renewing what ran out", f"{here}{lapsed.pk}/renew/", {}, **HTMX)
     visits.post("a break", f"{here}break/")
     visits.get("what is somebody else's", f"{here}{held_in(project, 'cyd').pk}/")
@@ -484,10 +487,29 @@ def visit_waiting(visits: Visits) -> None:
     paused = make_korean("paused", tasks=1)
     Project.objects.filter(pk=paused.pk).update(status="paused")
     visits.get("paused", "/annotate/paused/")
-    for name, reason in (("stopped", "가"), ("known", Rule.GOLD), ("checks", Rule.ATTENTION)):
-        stopped = make_korean(name, tasks=1)
-        pause_person(make_person(stopped), reason=reason, now=timezone.now())
-        visits.get(f"somebody paused: {name}", f"/annotate/{name}/")
+    visit_stopped(visits)
+    for name, reason in (("known", Rule.GOLD), ("checks", Rule.ATTENTION)):
+        ruled = make_korean(name, tasks=1)
+        pause_person(make_person(ruled), reason=reason, now=timezone.now())
+        visits.get(f"somebody paused by a rule: {name}", f"/annotate/{name}/")
+
+
+def visit_stopped(visits: Visits) -> None:
+    stopped = make_korean("stopped", tasks=2)
+    held = held_in(stopped)
+    pause_person(make_person(stopped), reason=TITLE, now=timezone.now())
+    visits.get("a paused person", "/annotate/stopped/")
+    visits.post("an answer of a paused person", f"/annotate/stopped/{held.pk}/submit/", {"answer": "tie"}, **HTMX)
+    resume_person(make_person(stopped))
+    set_people_budget(stopped, Decimal(0))
+    visits.get("the budget is spent", "/annotate/stopped/")
+    visits.post("a late answer and no money", f"/annotate/stopped/{held.pk}/submit/", {"answer": "tie"}, **HTMX)
+    set_people_budget(stopped, None)
+    submit(held_in(stopped).pk, make_person(stopped), Answer("a", 1), now=timezone.now())
+    set_limits(stopped, {"most_answers": 1})
+    visits.get("a share that is done", "/annotate/stopped/")
+    set_limits(stopped, {"most_answers": None, "most_answers_a_day": 1})
+    visits.get("a day's share that is done", "/annotate/stopped/")
 
 
 def visit_course(visits: Visits) -> None:

@@ -211,7 +211,7 @@ def test_a_managers_words_are_shown_as_they_are(client: Client, project: Project
     pause_person(ben, reason="Please <b>read</b> more slowly.", now=NOW)
     client.force_login(ben.user)  # type: ignore[arg-type]
     page = client.get("/annotate/helpfulness/").content.decode()
-    assert "Its manager wrote:" in page
+    assert "The manager says why:" in page
     assert "Please &lt;b&gt;read&lt;/b&gt; more slowly." in page
 
 

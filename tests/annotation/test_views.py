@@ -1,6 +1,7 @@
 """The annotation screen's addresses: who may see what, what is stored, and what is said when something is wrong."""
 
 import re
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from annotation.models import (
     Tier,
     User,
 )
+from annotation.pausing import pause_person
 from tests.builders import make_pair, make_person, make_project
 
 pytestmark = pytest.mark.django_db
@@ -293,6 +295,32 @@ def test_a_lost_lease_is_told_and_not_renewed(client: Client, project: Project, 
 def test_a_paused_project_says_so(client: Client, project: Project, pairs: list[Pair]) -> None:
     Project.objects.update(status=Project.Status.PAUSED)
     assert "This project is paused" in page(signed_in(client, "ben").get("/annotate/helpfulness/"))
+
+
+def test_a_paused_person_reads_the_reason(client: Client, project: Project, pairs: list[Pair]) -> None:
+    pause_person(make_person(project), reason="Please <b>read</b> the guidelines.", now=timezone.now())
+    html = page(signed_in(client, "ben").get("/annotate/helpfulness/"))
+    assert "You are paused in this project" in html
+    assert "Please &lt;b&gt;read&lt;/b&gt; the guidelines." in html
+    assert "data-task" not in html
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({"most_answers": 1}, "Your share is done"),
+        ({"most_answers_a_day": 1}, "s share is done"),
+        ({"people_budget_usd": Decimal("0.30")}, "No paid work is left for now"),
+    ],
+)
+def test_whatever_ends_work_is_said_calmly(
+    limits: dict[str, Any], sentence: str, client: Client, project: Project, pairs: list[Pair]
+) -> None:
+    Project.objects.update(**limits)
+    signed_in(client, "ben").get("/annotate/helpfulness/")
+    reply = client.post(address("submit_answer", Assignment.objects.get().pk), {"answer": "tie"}, headers=HTMX)
+    assert sentence in page(reply)
+    assert sentence in page(client.get("/annotate/helpfulness/"))
 
 
 def test_pairs_in_other_hands_are_said_to_be(client: Client, project: Project) -> None:

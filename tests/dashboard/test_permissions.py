@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.configuring import ScreenFile
-from annotation.models import Import, Pair, Project
+from annotation.models import Import, Pair, Project, Task
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
 from exports.models import Snapshot
@@ -36,6 +36,9 @@ POST_ONLY = {
     "revoke_gold",
     "gild_pair",
     "set_aside",
+    "pause_person",
+    "resume_person",
+    "steer_task",
 }
 # Of an adjudicator, whom a manager is not.
 ADJUDICATORS = {"looks", "decide"}
@@ -72,11 +75,15 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "pair": [pairs[0].pk],
         "another_try": [make_person(project, "ben").pk],
         "person": [make_person(project, "ben").pk],
-        "steer_person": [make_person(project, "ben").pk, "resume"],
+        "steer_person": [make_person(project, "ben").pk, "include"],
         "revoke_gold": [make_gold(project).pk],
         "gild_pair": [pairs[0].pk],
         "set_aside": [pairs[0].pk],
         "decide": [pairs[0].pk],
+        "person_work": [make_person(project, "ben").pk],
+        "pause_person": [make_person(project, "ben").pk],
+        "resume_person": [make_person(project, "ben").pk],
+        "steer_task": [pairs[0].pk, Task.objects.create(project=project, pair=pairs[0], votes_wanted=1).pk],
         "preview_again": [pack(preview_of(project, ScreenFile({})), 2)],
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
         "export": [snapshot.pk],
@@ -120,6 +127,10 @@ def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> 
     absent = {"preview_answer": 422, "preview_again": 422}
     absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", *ADJUDICATORS], 404)
     moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
+    # A preview takes no answer. Nobody is paused without a reason, and no pair steered without an action.
+    absent = {"preview_answer": 422, "preview_again": 422, "pause_person": 422}
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task"], 404)
+    moved = dict.fromkeys([*POST_ONLY - absent.keys(), "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 
 

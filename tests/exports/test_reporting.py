@@ -174,6 +174,34 @@ def test_persons_agreement_counts_others_on_the_same_pairs_only(project: Project
     assert people["RECORDED-DORA"]["agreement_with_others"]["value"] == pytest.approx(1 / 21, abs=1e-6)
 
 
+def test_agreement_has_every_coefficient_over_all_by_criterion_and_over_time(project: Project, vote: Cast) -> None:
+    criterion = Criterion.objects.create(project=project, name="clear")
+    for number in range(12):
+        first, second, third = vote(make_pair(project), "a", "b" if number < 4 else "a", "b" if number % 2 else "a")
+        for one, strength in ((first, 3), (second, 1), (third, 2)):
+            one.strength = strength
+            one.save()
+            make_preference(one.pair, one.rater, "a", criterion=criterion)
+            value = 1 + strength + (one.choice == "a")
+            Rating.objects.create(rater=one.rater, response=one.pair.response_a, criterion=criterion, value=value)
+    report = agreement_report(project)
+    assert (report["seed"], report["draws"]) == (project.seed, 1000)
+    sides, strengths = report["coefficients"]["sides"], report["coefficients"]["strengths"]
+    assert (sides["n_units"], sides["n_people"], strengths["n_answers"]) == (12, 3, 36)
+    assert sides["raw"]["value"] == report["people"]["three_way"]["value"]
+    assert sides["alpha_nominal"]["value"] == report["people"]["alpha"]["value"]
+    assert strengths["alpha_ordinal"]["value"] != sides["alpha_ordinal"]["value"]
+    (clear,) = report["criteria"]
+    assert clear["criterion"] == "clear"
+    assert clear["sides"]["ac1"]["too_few"] == "everybody gave one answer"
+    assert clear["ratings"]["alpha_interval"]["n"] == 12
+    assert clear["ratings"]["alpha_ordinal"]["value"] is not None
+    assert [one["n_units"] for one in report["over_time"]] == [12]
+    assert report["aggregation"]["method"] == "plurality"
+    couples = people_report(project, name_of=str.upper)["couples"]
+    assert (couples[0]["first"], couples[0]["second"], couples[0]["n"]) == ("BEN", "CYD", 12)
+
+
 def test_ratings_of_one_person_never_meet_the_choice_of_another(project: Project) -> None:
     pair = make_pair(project)
     criterion, _ = Criterion.objects.get_or_create(project=project, name="overall")

@@ -4,9 +4,10 @@ import pytest
 from celery import current_app
 from pytest_django import DjangoAssertNumQueries
 
+from annotation.aggregating.voting import p_plurality
 from annotation.models import Origin, Pair, Preference
 from judges.models import JudgeVersion
-from routing.labels.resolving import p_plurality, resolve_labels
+from routing.labels.resolving import resolve_labels
 from routing.models import Label, LabelSource, Plan, RouteSource
 from routing.plans.applying import apply_plan
 from routing.plans.planning import Budget, draw_plan

@@ -1,19 +1,13 @@
-"""People's votes as a frame, and the one human answer they give a pair.
-
-The vote is a plurality, not a model of raters: a label can then be checked by counting.
-"""
+"""What people answered, as frames."""
 
 from collections.abc import Collection, Iterable, Iterator
 from uuid import UUID
 
 import pandas as pd
 
-from annotation.models import Choice, Origin, Preference, Project, Ranking
+from annotation.models import Origin, Pair, Preference, Project, Ranking, RaterKind, Rating
 
-VOTE_COLUMNS = ("pair_id", "group", "rater_id", "rater", "origin", "choice", "strength", "seconds")
-CONSENSUS_COLUMNS = ("choice", "n_votes", "agreement", "prob_a", "strength")
-# What a vote may decide for; "cannot judge" says nothing about the pair.
-DECIDING = (Choice.A.value, Choice.B.value, Choice.TIE.value, Choice.BOTH_BAD.value)
+VOTE_COLUMNS = ("pair_id", "group", "rater_id", "rater", "origin", "choice", "strength", "seconds", "shown_order")
 # SQLite binds at most 32,766 values in a statement.
 IDS_PER_QUERY = 10_000
 
@@ -24,8 +18,8 @@ def vote_frame(
     """Return people's counted answers: a row a preference, in the order of pairs and raters.
 
     Columns: `pair_id`, `group` (of the prompt), `rater_id`, `rater` (name) and `origin` are strings, `choice` is one of
-    `Choice`; `strength` (1 to 3) and `seconds` are floats, NaN where not given. Replaced and extra answers are left
-    out. `pair_ids` and `origins` narrow the rows. One query for every 10,000 ids.
+    `Choice`; `strength` (1 to 3) and `seconds` are floats, NaN where not given; `shown_order` is '' where not known.
+    Replaced and extra answers are left out. `pair_ids` and `origins` narrow the rows. One query for every 10,000 ids.
     """
     votes = Preference.objects.counted().of_people().filter(pair__project=project)
     if origins is not None:
@@ -39,13 +33,14 @@ def vote_frame(
         "choice",
         "strength",
         "seconds",
+        "shown_order",
     )
     if pair_ids is None:
         rows = list(fields.iterator())
     else:
         rows = [row for ids in _chunks(pair_ids) for row in fields.filter(pair_id__in=ids)]
     frame = pd.DataFrame.from_records(rows, columns=list(VOTE_COLUMNS))
-    texts = ["pair_id", "group", "rater_id", "rater", "origin", "choice"]
+    texts = ["pair_id", "group", "rater_id", "rater", "origin", "choice", "shown_order"]
     frame[texts] = frame[texts].astype(str).astype(object)
     frame[["strength", "seconds"]] = frame[["strength", "seconds"]].astype(float)
     return frame
@@ -101,44 +96,64 @@ def work_frame(project: Project) -> pd.DataFrame:
     return frame
 
 
-def consensus(votes: pd.DataFrame) -> pd.DataFrame:
-    """Return one human answer a pair from a frame of votes (`pair_id`, `choice`, `strength` are read).
+def dated_vote_frame(project: Project) -> pd.DataFrame:
+    """Return people's counted answers, by criterion too, with when each was given: a row a preference. One query.
 
-    The index is `pair_id`, sorted; pairs on which everybody answered "unsure" are not in it. Columns:
-
-    - `choice`: the answer with strictly most votes among a, b, tie and both_bad; '' where the first place is shared.
-    - `n_votes`: votes that decide, "unsure" left out.
-    - `agreement`: share of the votes for `choice`; where it is empty, for one of those that share the first place.
-    - `prob_a`: `(n_a + n_tie / 2 + n_both_bad / 2) / n_votes`, the chance that a random vote prefers a, an undecided
-      vote counting half for each side.
-    - `strength`: mean strength (1 to 3) of the votes for `choice`; NaN without one.
+    Columns: `criterion` ('' for the whole pair), `pair_id`, `group` (of the prompt), `rater` (name), `choice`,
+    `strength` (1 to 3, NaN where not given) and `answered_at` (UTC; of a recorded answer the time of its import).
     """
-    deciding = votes[votes["choice"].isin(DECIDING)]
-    counts = pd.crosstab(deciding["pair_id"], deciding["choice"]).reindex(columns=list(DECIDING), fill_value=0)
-    if counts.empty:
-        return _empty_consensus()
-    total = counts.sum(axis=1)
-    top = counts.max(axis=1)
-    contested = counts.eq(top, axis=0).sum(axis=1) > 1
-    choice = counts.idxmax(axis=1).mask(contested, "")
-    for_winner = deciding[deciding["choice"] == deciding["pair_id"].map(choice)]
-    result = pd.DataFrame(
-        {
-            "choice": choice.astype(object),
-            "n_votes": total.astype(int),
-            "agreement": top / total,
-            "prob_a": (counts["a"] + 0.5 * counts["tie"] + 0.5 * counts["both_bad"]) / total,
-            "strength": for_winner.groupby("pair_id")["strength"].mean().reindex(counts.index).astype(float),
-        },
-        columns=list(CONSENSUS_COLUMNS),
+    votes = Preference.objects.current().of_people().filter(pair__project=project, is_extra=False)
+    fields = votes.order_by("pair_id", "rater_id", "id").values_list(
+        "criterion__name", "pair_id", "pair__prompt__group", "rater__name", "choice", "strength", "created_at"
     )
-    return result.rename_axis(columns=None)
+    columns = ["criterion", "pair_id", "group", "rater", "choice", "strength", "answered_at"]
+    frame = pd.DataFrame.from_records(list(fields.iterator()), columns=columns)
+    frame["criterion"] = frame["criterion"].fillna("")
+    texts = columns[:5]
+    frame[texts] = frame[texts].astype(str).astype(object)
+    frame["strength"] = frame["strength"].astype(float)
+    frame["answered_at"] = pd.to_datetime(frame["answered_at"], utc=True)
+    return frame
 
 
-def _empty_consensus() -> pd.DataFrame:
-    kinds = {"choice": object, "n_votes": int, "agreement": float, "prob_a": float, "strength": float}
-    columns = {name: pd.Series(dtype=kind) for name, kind in kinds.items()}
-    return pd.DataFrame(columns, index=pd.Index([], name="pair_id", dtype=object))
+def rating_frame(project: Project) -> pd.DataFrame:
+    """Return people's ratings of responses: a row a person, criterion and response. One query.
+
+    A response that a person rated in several pairs has the mean. Columns: `criterion`, `unit` (of a
+    response), `group` (of the prompt), `rater` (name), `value`.
+    """
+    ratings = Rating.objects.filter(rater__project=project, rater__kind=RaterKind.PERSON)
+    fields = ratings.order_by("id").values_list(
+        "criterion__name", "response_id", "response__prompt__group", "rater__name", "value"
+    )
+    columns = ["criterion", "unit", "group", "rater", "value"]
+    frame = pd.DataFrame.from_records(list(fields.iterator()), columns=columns)
+    texts = columns[:4]
+    frame[texts] = frame[texts].astype(str).astype(object)
+    frame["value"] = frame["value"].astype(float)
+    return frame.groupby(texts, sort=True)["value"].mean().reset_index()
+
+
+def contender_frame(project: Project, pair_ids: Iterable[UUID | str] | None = None) -> pd.DataFrame:
+    """Return what each pair compares.
+
+    A row a pair that shares its prompt with one of these pairs (default: all): the index is `pair_id`, the columns
+    `response_a`, `response_b` and `prompt_id` are strings. One query for every 10,000 ids.
+    """
+    pairs = Pair.objects.filter(project=project)
+    columns = ["pair_id", "response_a", "response_b", "prompt_id"]
+    fields = pairs.order_by("id").values_list("id", "response_a_id", "response_b_id", "prompt_id")
+    if pair_ids is None:
+        rows = list(fields.iterator())
+    else:
+        named = [
+            prompt
+            for ids in _chunks(pair_ids)
+            for prompt in pairs.filter(pk__in=ids).values_list("prompt_id", flat=True).distinct()
+        ]
+        rows = [row for prompts in _chunks(named) for row in fields.filter(prompt_id__in=prompts)]
+    frame = pd.DataFrame.from_records(rows, columns=columns).astype(str).astype(object)
+    return frame.set_index("pair_id")
 
 
 def _chunks(pair_ids: Iterable[UUID | str]) -> Iterator[list[UUID | str]]:
