@@ -168,9 +168,10 @@ def set_aside(pair: Pair) -> bool:
 
 def _store_label(decided: Adjudication, first_look: str, *, now: datetime) -> None:
     n_votes, agreeing = sum(decided.votes.values()), decided.votes.get(decided.choice, 0)
-    before = Label.objects.filter(pair=decided.pair).exclude(source=LabelSource.ADJUDICATED).first()
-    kept = {} if before is None else {"before": {"source": before.source, "choice": before.choice}}
-    routed = {} if before is None else {name: before.provenance[name] for name in ROUTED if name in before.provenance}
+    stored = Label.objects.filter(pair=decided.pair).first()
+    known = {} if stored is None else stored.provenance
+    if stored is not None and stored.source != LabelSource.ADJUDICATED:
+        known = {**known, "before": {"source": stored.source, "choice": stored.choice}}
     values = {
         "source": LabelSource.ADJUDICATED,
         "choice": decided.choice,
@@ -186,16 +187,15 @@ def _store_label(decided: Adjudication, first_look: str, *, now: datetime) -> No
             "first_look": first_look,
             "votes": decided.votes,
             "causes": decided.causes,
-            **kept,
-            **routed,
+            **{name: known[name] for name in KEPT if name in known},
         },
         "resolved_at": now,
     }
     Label.objects.update_or_create(pair=decided.pair, defaults=values)
 
 
-# What a label says of the plan that its pair was in; estimates read it from adjudicated ones too.
-ROUTED = ("plan", "route", "audit", "selection_prob", "p_wrong", "predictor", "origins", "raters")
+# What a label goes on to say: what it was before, whose votes there are, and the plan that its pair was in.
+KEPT = ("before", "plan", "route", "audit", "selection_prob", "p_wrong", "predictor", "origins", "raters")
 
 
 def causes_of(project: Project) -> dict[str, int]:

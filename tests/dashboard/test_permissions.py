@@ -123,13 +123,9 @@ def test_a_project_one_does_not_manage_is_not_there(
 
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
-    # A preview takes no answer.
-    absent = {"preview_answer": 422, "preview_again": 422}
-    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", *ADJUDICATORS], 404)
-    moved = dict.fromkeys([*POST_ONLY, "run", "study", "embedding_progress", "plan_progress"], 302)
     # A preview takes no answer. Nobody is paused without a reason, and no pair steered without an action.
     absent = {"preview_answer": 422, "preview_again": 422, "pause_person": 422}
-    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task"], 404)
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task", *ADJUDICATORS], 404)
     moved = dict.fromkeys([*POST_ONLY - absent.keys(), "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 

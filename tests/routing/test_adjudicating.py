@@ -136,6 +136,7 @@ def test_a_later_decision_takes_its_place_and_both_are_kept(project: Project, jo
     adjudicate(pair, jo, choice="b", causes=["slip"], now=NOW)
     adjudicate(pair, jo, choice="a", causes=["slip"], now=NOW)
     assert Label.objects.get(pair=pair).choice == "a"
+    assert Label.objects.get(pair=pair).provenance["before"] == {"source": "human", "choice": ""}
     assert list(Adjudication.objects.order_by("pk").values_list("choice", "is_current")) == [("b", False), ("a", True)]
     with pytest.raises(IntegrityError), transaction.atomic():
         Adjudication.objects.update(is_current=True)
