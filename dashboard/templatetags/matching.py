@@ -22,13 +22,13 @@ def coefficient(value: Mapping[str, Any]) -> SafeString:
 @register.filter
 def in_words(value: Mapping[str, Any]) -> str:
     """Write a coefficient as plain text: two decimals, or why there is none."""
-    return str(value["too_few"]) if value["value"] is None else f"{value['value']:.2f}"
+    return str(value["too_few"]) if value["value"] is None else _decimals(value["value"])
 
 
 @register.filter
 def ends(value: Mapping[str, Any]) -> str:
     """Write the ends of a coefficient's interval; a dash without one."""
-    return NOTHING if value["low"] is None else f"{value['low']:.2f} to {value['high']:.2f}"
+    return NOTHING if value["low"] is None else f"{_decimals(value['low'])} to {_decimals(value['high'])}"
 
 
 @register.filter
@@ -41,6 +41,11 @@ def percent_ends(value: Mapping[str, Any]) -> str:
 def hundredths(value: float) -> str:
     """Write a share as a whole number of percent, for a table whose head has the sign."""
     return f"{100 * value:.0f}"
+
+
+def _decimals(number: float) -> str:
+    # Adding 0 turns minus nought into nought.
+    return f"{round(number, 2) + 0:.2f}"
 
 
 def _interval(value: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from annotation.models import Criterion, Pair, Preference, Project
 from dashboard.matching import MOST_PEOPLE, matrix_of
+from dashboard.templatetags.matching import ends, in_words
 from routing.labels.resolving import resolve_labels
 from tests.builders import make_person, make_preference
 
@@ -91,6 +92,13 @@ def test_contested_pairs_and_suspected_flips_are_one_click_away(ada: Client, cro
     page = ada.get(f"/projects/helpfulness/pairs/{pairs[21].pk}/").text
     assert "contested" in page
     assert "a is better 3, b is better 3" in page
+
+
+def test_coefficients_are_written_with_two_decimals_and_no_minus_nought() -> None:
+    figure = {"value": -0.001, "n": 12, "low": -0.004, "high": 0.5, "too_few": ""}
+    assert (in_words(figure), ends(figure)) == ("0.00", "0.00 to 0.50")
+    none = {"value": None, "n": 12, "low": None, "high": None, "too_few": "everybody gave one answer"}
+    assert (in_words(none), ends(none)) == ("everybody gave one answer", "\N{EN DASH}")
 
 
 def test_a_table_of_many_people_keeps_those_who_share_most() -> None:
