@@ -102,6 +102,7 @@ class Waiting(StrEnum):
     DAY_DONE = "day_done"  # as many as one person may give in a day
     BUDGET_SPENT = "budget_spent"
     BREAK = "break"  # the person's own
+    FINISHED = "finished"  # a guest gave the answers that their visit asks for
     TRAINING = "training"  # guidelines, practice or the gate come first
 
 
@@ -358,7 +359,9 @@ def _first_gold(serving: _Serving, held: list[Assignment], *, most: int) -> list
 def _filled(serving: _Serving, held: list[Assignment], *, most: int) -> list[Assignment]:
     """Lease what is missing to fill a person's places, at most so many. Caller holds a transaction."""
     taken = {assignment.place for assignment in held}
-    places = [place for place in range(serving.places) if place not in taken][:most]
+    # Where fewer are to be held than before, those that are held may stand at later places.
+    missing = max(0, serving.places - len(held))
+    places = [place for place in range(serving.places) if place not in taken][: min(most, missing)]
     new: list[Assignment] = []
     if places and serving.standards.gold_percent > 0 and _checks_gold(serving):
         new += _gold_among(serving, held, places)

@@ -66,10 +66,10 @@ STEP_NAMES: dict[Stage, Promise] = {
 def stage_of(project: Project, rater: Rater) -> Stage:
     """Return where a person is; no query. Only in `WORK` is a pair ever leased to them.
 
-    Who passed the gate works, whatever the practice and the questions became. Simulated people and raters without an
-    account have nothing to learn.
+    Who passed the gate works, whatever the practice and the questions became. Simulated and recorded people have
+    nothing to learn.
     """
-    if rater.kind != RaterKind.PERSON or rater.origin == Origin.SIMULATED or rater.user_id is None:
+    if rater.kind != RaterKind.PERSON or rater.origin != Origin.LIVE:
         return Stage.WORK
     training = training_of(project) if project.training and rater.gate_passed_at is None else Training()
     if training.gate is not None and tries_left(training.gate, rater) == 0:

@@ -42,7 +42,11 @@ class Interface:
 
 def interface_of(user: User) -> Interface:
     """Return a person's settings; what is stored and no longer known has its default."""
-    stored = user.interface
+    return read_interface(user.interface)
+
+
+def read_interface(stored: Mapping[str, Any]) -> Interface:
+    """Return settings as they are stored: with a user, or in a guest's session."""
     looks = {name: stored[name] for name, known in LOOKS.items() if stored.get(name) in known}
     language = stored.get("language", "")
     keys = {act: key for act, key in stored.get("keys", {}).items() if act in KEYS}
@@ -50,11 +54,23 @@ def interface_of(user: User) -> Interface:
 
 
 def save_interface(user: User, sent: Mapping[str, Any]) -> Interface:
-    """Change the settings that were sent and keep the others. Raises `AnnotationError` in words, and changes nothing.
+    """Change the settings of a user that were sent and keep the others. Raises as `changed_interface`."""
+    changed = changed_interface(interface_of(user), sent)
+    user.interface = stored_interface(changed)
+    user.save(update_fields=["interface"])
+    return changed
+
+
+def stored_interface(interface: Interface) -> dict[str, Any]:
+    """Return settings as `read_interface` takes them."""
+    return {**asdict(interface), "keys": dict(interface.keys)}
+
+
+def changed_interface(changed: Interface, sent: Mapping[str, Any]) -> Interface:
+    """Return settings with those that were sent. Raises `AnnotationError` in words.
 
     A key is sent as `key-ACT`; an empty one gives the act its usual key again.
     """
-    changed = interface_of(user)
     for name, known in (*LOOKS.items(), ("language", ("", *dict(settings.LANGUAGES)))):
         if name in sent:
             if sent[name] not in known:
@@ -70,10 +86,7 @@ def save_interface(user: User, sent: Mapping[str, Any]) -> Interface:
         raise AnnotationError(
             _("These keys cannot be kept. A key is one character, and no two acts may have the same.")
         ) from error
-    changed = replace(changed, keys=own)
-    user.interface = {**asdict(changed), "keys": dict(own)}
-    user.save(update_fields=["interface"])
-    return changed
+    return replace(changed, keys=own)
 
 
 def personal(questionnaire: Questionnaire, interface: Interface) -> Questionnaire:

@@ -1,9 +1,10 @@
 """Celery tasks of annotation: each takes ids and calls one function."""
 
 from celery import shared_task
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from annotation import assigning, importing, publishing, ruling
+from annotation.joining import links, throttling
 from annotation.models import Project, Rater
 
 
@@ -17,6 +18,20 @@ def ring_unpublished() -> int:
 def expire_leases() -> int:
     """Give back the slots of leases that have run out."""
     return assigning.expire_leases(now=timezone.now())
+
+
+@shared_task(name="annotation.tasks.mail_link")
+def mail_link(named: str, site: str, language: str) -> None:
+    """Mail a link that signs in, if there is whom to."""
+    with translation.override(language):
+        links.mail_link(named, site=site, now=timezone.now())
+
+
+@shared_task(name="annotation.tasks.forget_old")
+def forget_old() -> int:
+    """Delete what only counted or opened something for a while."""
+    now = timezone.now()
+    return throttling.forget_old(now) + links.forget_old(now)
 
 
 @shared_task(name="annotation.tasks.run_import")

@@ -1,19 +1,22 @@
 """Addresses of signing in and of the annotator's pages."""
 
-from django.contrib.auth.views import LoginView
 from django.urls import path
 
-from annotation.views import answering, guidelines, interface, suggesting, training
+from annotation.views import answering, crowd, guidelines, interface, joining, signing_in, suggesting, training
 from annotation.views.access import in_own_language
 
 urlpatterns = [
-    path(
-        "sign-in/",
-        in_own_language(
-            LoginView.as_view(template_name="annotation/sign_in.html", redirect_authenticated_user=True),
-        ),
-        name="sign_in",
-    ),
+    path("sign-in/", in_own_language(signing_in.SignIn.as_view()), name="sign_in"),
+    path("sign-in/code/", signing_in.code, name="sign_in_code"),
+    path("sign-in/link/", signing_in.ask_for_link, name="ask_for_link"),
+    path("sign-in/link/<str:token>/", signing_in.by_link, name="sign_in_by_link"),
+    path("join/<str:token>/", joining.join, name="join"),
+    path("join/project/<slug:slug>/", joining.join_open, name="join_open"),
+    # Where crowd platforms send people, and what they tell by themselves.
+    path("study/<uuid:study_id>/", crowd.arrive, name="arrive"),
+    path("study/<uuid:study_id>/mturk/", crowd.mturk, name="mturk"),
+    path("crowd/prolific/events/", crowd.prolific_events, name="prolific_events"),
+    path("annotate/<slug:slug>/end/", crowd.end, name="end_visit"),
     path("annotate/", answering.index, name="annotate_index"),
     # Before the projects: their short names hold no such thing as "settings/" with nothing behind it.
     path("annotation-settings/", interface.save, name="save_interface"),

@@ -8,6 +8,7 @@ a secret or a host is missing.
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 from csp.constants import NONE, SELF
@@ -132,9 +133,24 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Whoever manages a project has to set up a second step of signing in first (TOTP).
+REQUIRE_SECOND_STEP: bool = env.bool("TIEBREAK_REQUIRE_SECOND_STEP", default=False)
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign_in"
+
+# --- Mail: links that sign in; without a server none is offered, and none is written to a log -----------------------
+MAIL_IS_SENT = bool(env.str("EMAIL_URL", ""))
+_mail = env.email_url("EMAIL_URL", default="dummymail://")
+EMAIL_BACKEND: str = _mail["EMAIL_BACKEND"]
+EMAIL_HOST: str = _mail.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT: int = _mail.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER: str = _mail.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD: str = _mail.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS: bool = _mail.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL: bool = _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="tiebreak@localhost")
 
 # --- Broker: a wake-up only; the database is the queue of record -----------------------------------------------------
 BROKER_URL = _required("BROKER_URL") if PRODUCTION else env.str("BROKER_URL", "filesystem://localhost")
@@ -181,6 +197,33 @@ JUDGE_BATCH_REQUESTS: int = env.int("TIEBREAK_JUDGE_BATCH_REQUESTS", default=50_
 JUDGE_BATCH_BYTES: int = env.int("TIEBREAK_JUDGE_BATCH_BYTES", default=200_000_000)
 JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS", default=60.0)
 
+
+# --- Crowd platforms --------------------------------------------------------------------------------------------------
+def _https_or_local(name: str, url: str) -> str:
+    """Return an address that keys are sent to: by HTTPS, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}):
+        return url
+    raise ImproperlyConfigured(f"{name} is {url!r}; it takes an https:// address (http:// only on this machine).")
+
+
+# A token of Prolific has its owner's full rights and never expires: it is read from here and is in no table.
+PROLIFIC_TOKEN: str = env.str("TIEBREAK_PROLIFIC_TOKEN", default="")
+PROLIFIC_URL = _https_or_local(
+    "TIEBREAK_PROLIFIC_URL", env.str("TIEBREAK_PROLIFIC_URL", default="https://api.prolific.com/api/v1/")
+)
+PROLIFIC_KEYS_URL = _https_or_local(
+    "TIEBREAK_PROLIFIC_KEYS_URL",
+    env.str("TIEBREAK_PROLIFIC_KEYS_URL", default="https://api.prolific.com/.well-known/study/jwks.json"),
+)
+# The workspace whose signed arrivals and events are ours, and the secret that its events are signed with.
+PROLIFIC_WORKSPACE: str = env.str("TIEBREAK_PROLIFIC_WORKSPACE", default="")
+PROLIFIC_HOOK_SECRET: str = env.str("TIEBREAK_PROLIFIC_HOOK_SECRET", default="")
+# Hosts that the end page of other platforms may lead back to; one that begins with a dot stands for all below it.
+CROWD_RETURN_HOSTS: list[str] = env.list(
+    "TIEBREAK_CROWD_RETURN_HOSTS", default=["connect.cloudresearch.com", ".sona-systems.com"]
+)
+
 # --- Files ----------------------------------------------------------------------------------------------------------
 UPLOAD_DIR = VAR_DIR / "uploads"
 EXPORT_DIR = VAR_DIR / "exports"
@@ -226,6 +269,7 @@ SESSION_ENGINE = "annotation.sessions"
 AUTHENTICATION_BACKENDS = ["annotation.sessions.UserBackend"]
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+BEHIND_TLS_PROXY: bool = PRODUCTION and env.bool("BEHIND_TLS_PROXY", default=False)
 if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     # Probes ask by plain HTTP from inside.
@@ -235,7 +279,7 @@ if PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    if env.bool("BEHIND_TLS_PROXY", default=False):
+    if BEHIND_TLS_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

@@ -3,17 +3,20 @@
 from django.urls import path
 
 from dashboard.views import (
+    account,
     adding_judges,
     adjudicating,
     agreement,
     answers,
     auditing,
     charts,
+    crowd,
     drifting,
     exporting,
     guidelines,
     health,
     imports,
+    joining,
     judging,
     mixing,
     pairs,
@@ -34,6 +37,7 @@ from dashboard.views import (
 
 urlpatterns = [
     path("", projects.home, name="home"),
+    path("account/second-step/", account.second_step, name="second_step"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     # Not below projects/: there it would hide a project called "new".
@@ -111,6 +115,7 @@ urlpatterns = [
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/tasks/<uuid:task_id>/", working.steer_task, name="steer_task"),
     path("projects/<slug:slug>/people/", people.people, name="people"),
     path("projects/<slug:slug>/agreement/", agreement.agreement, name="agreement"),
+    path("projects/<slug:slug>/people/joining/", joining.joining, name="joining"),
     path("projects/<slug:slug>/people/limits/", working.limits, name="limits"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/work/", working.person, name="person_work"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/another-try/", training.another_try, name="another_try"),
@@ -125,6 +130,9 @@ urlpatterns = [
     path("projects/<slug:slug>/people/checks/<uuid:gold_id>/revoke/", quality.revoke, name="revoke_gold"),
     path("projects/<slug:slug>/people/<uuid:rater_id>/<slug:action>/", quality.steer_person, name="steer_person"),
     path("projects/<slug:slug>/pairs/<uuid:pair_id>/gold/", quality.gild_pair, name="gild_pair"),
+    path("projects/<slug:slug>/crowd/", crowd.crowd, name="crowd"),
+    path("projects/<slug:slug>/crowd/new/<slug:platform>/", crowd.new_crowd_study, name="new_crowd_study"),
+    path("projects/<slug:slug>/crowd/<uuid:study_id>/", crowd.crowd_study, name="crowd_study"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/<path:path>", exporting.export_file, name="export_file"),

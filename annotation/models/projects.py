@@ -102,6 +102,7 @@ class Project(models.Model):
         default=False, help_text="A pair goes to people who know the category of its prompt only."
     )
     models_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    sign_up_open = models.BooleanField(default=False, help_text="Whether whoever comes may join as an annotator.")
     seed = models.PositiveIntegerField(default=0, help_text="Seed of every draw that is not given its own.")
     created_at = models.DateTimeField(auto_now_add=True)
 

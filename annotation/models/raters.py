@@ -12,6 +12,8 @@ from annotation.models.projects import Criterion, Project
 if TYPE_CHECKING:
     import uuid
 
+    from annotation.models.crowd import Submission
+
 
 class RaterKind(models.TextChoices):
     """Who gives the judgement."""
@@ -58,20 +60,20 @@ class Basis(models.TextChoices):
 class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
+    def counted(self) -> Self:
+        """Return them with their project and their number of answers, and of gold pairs leased: one query."""
+        answered = models.Q(assignments__state__in=["submitted", "extra"])
+        gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
+        return self.select_related("project").annotate(
+            answered=models.Count("assignments", filter=answered),
+            gold_asked=models.Count("assignments", filter=gold),
+        )
+
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
-        answered = models.Q(assignments__state__in=["submitted", "extra"])
-        gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
-        return (
-            self.filter(project__slug=slug, user=user)
-            .select_related("project")
-            .annotate(
-                role=models.Subquery(role.values("role")[:1]),
-                answered=models.Count("assignments", filter=answered),
-                gold_asked=models.Count("assignments", filter=gold),
-            )
-        )
+        mine = self.filter(project__slug=slug, user=user).counted()
+        return mine.annotate(role=models.Subquery(role.values("role")[:1]))
 
 
 class Rater(models.Model):
@@ -79,11 +81,13 @@ class Rater(models.Model):
 
     `role`, `answered` and `gold_asked` are there where `at_work` loaded the row: the membership's role, how many
     answers were given before this request and in it, and how many gold pairs were leased to them and did not run out.
+    `visit` is there where a guest's session did: the submission it is bound to.
     """
 
     role: str | None = None
     answered: int | None = None
     gold_asked: int | None = None
+    visit: "Submission | None" = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")

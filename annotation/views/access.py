@@ -1,4 +1,8 @@
-"""Who may see an annotator's page, in which language, and how a script is told that somebody is signed out."""
+"""Who may see an annotator's page, in which language, and how a script is told that somebody is signed out.
+
+Somebody who arrived from a crowd platform has no account: their session is bound to their submission, opens the pages
+of its project's annotators, and nothing else.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,12 +18,16 @@ from django.utils import translation
 from django.views.decorators.cache import never_cache
 
 from annotation import assigning
+from annotation.crowd.states import OVER
 from annotation.errors import NotAMember
-from annotation.models import Project, Rater, User
-from annotation.personalising import Interface, interface_of
+from annotation.models import Project, Rater, Submission, User
+from annotation.personalising import Interface, interface_of, read_interface
 from annotation.preparing import Prepared
 
 P = ParamSpec("P")
+# What a guest's session holds: the id of their submission, and their settings of the screen.
+SUBMISSION = "submission"
+INTERFACE = "interface"
 _AT_WORK = Prepared(Rater.objects.at_work)
 LANGUAGES = [
     (code, translation.get_language_info(code)["name_local"].capitalize()) for code, _name in settings.LANGUAGES
@@ -32,8 +40,10 @@ def is_htmx(request: HttpRequest) -> bool:
 
 
 def interface_for(request: HttpRequest) -> Interface:
-    """Return the settings of who asks; somebody signed out has the defaults."""
-    return interface_of(request.user) if isinstance(request.user, User) else Interface()
+    """Return the settings of who asks; those of a guest are in their session, somebody signed out has the defaults."""
+    if isinstance(request.user, User):
+        return interface_of(request.user)
+    return read_interface(request.session.get(INTERFACE, {}))
 
 
 def language_for(request: HttpRequest) -> str:
@@ -78,6 +88,10 @@ def as_rater(
     @in_own_language
     def wrapped(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = request.user
+        guest = None if isinstance(user, User) else guest_at_work(request, slug)
+        if guest is not None:
+            request.reader["visit"] = guest.visit  # type: ignore[attr-defined]
+            return view(request, guest.project, guest, *args, **kwargs)
         if not isinstance(user, User):
             # A script cannot follow a redirect to a form: it is told, and keeps the answer.
             wants_page = request.method == "GET" and not is_htmx(request)
@@ -87,6 +101,26 @@ def as_rater(
         return view(request, rater.project, rater, *args, **kwargs)
 
     return wrapped
+
+
+def visit_of(request: HttpRequest) -> Submission | None:
+    """Return the submission that this browser's session is bound to, unless it is over or somebody is signed in."""
+    bound = request.session.get(SUBMISSION)
+    if bound is None or isinstance(request.user, User):
+        return None
+    rows = Submission.objects.select_related("study__project", "guest")
+    return rows.filter(pk=bound).exclude(state__in=OVER).first()
+
+
+def guest_at_work(request: HttpRequest, slug: str) -> Rater | None:
+    """Return the rater of a guest in the project that they came for, with their visit; two queries."""
+    visit = visit_of(request)
+    if visit is None or visit.study.project.slug != slug:
+        return None
+    rater = Rater.objects.counted().get(pk=visit.guest.rater_id)
+    visit.guest.rater, visit.study.project = rater, rater.project
+    rater.visit = visit
+    return rater
 
 
 def _first_time(user: User, slug: str) -> Rater:

@@ -15,8 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation import assigning
-from annotation.assigning import Next, Progress
+from annotation.assigning import Next, Progress, Waiting
 from annotation.configuring import questionnaire_of
+from annotation.crowd.ending import answers_left, visit_progress
 from annotation.diffing import word_diff
 from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
@@ -32,7 +33,7 @@ from annotation.ruling import reason_for
 from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
 from annotation.suggesting import said_of, suggest
-from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx
+from annotation.views.access import as_rater, in_own_language, interface_for, is_htmx, visit_of
 from annotation.views.training import go_on
 from annotation.wording import script_words
 
@@ -47,6 +48,9 @@ def index(request: HttpRequest) -> HttpResponse:
     """List the projects this person answers in, with how far they are."""
     user = request.user
     if not isinstance(user, User):
+        visit = visit_of(request)
+        if visit is not None:
+            return redirect("annotate", visit.study.project.slug)
         return redirect_to_login(request.get_full_path())
     projects = Project.objects.filter(memberships__user=user)
     rows = [(project, assigning.progress_of(project, assigning.rater_for(project, user))) for project in projects]
@@ -171,8 +175,8 @@ def recent(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse
 def take_break(request: HttpRequest, project: Project, rater: Rater) -> HttpResponse:
     """Give back what a person holds and has not begun, and show a page to come back from."""
     assigning.release(project, rater)
-    screen = Screen(assigning.progress_of(project, rater), waiting=assigning.Waiting.BREAK)
-    return _Desk(request, project, rater).page(screen)
+    desk = _Desk(request, project, rater)
+    return desk.page(Screen(desk.progress(recount=True), waiting=assigning.Waiting.BREAK))
 
 
 @dataclass
@@ -203,26 +207,38 @@ class _Desk:
         return Asked(self.questionnaire, criteria_of(self.project, self.questionnaire))
 
     def next(self) -> Next:
+        ahead = self.questionnaire.leases_ahead
+        if (visit := self.rater.visit) is not None:
+            left = answers_left(visit, self.rater)
+            if visit.ended_as or not left:
+                return Next(None, Waiting.FINISHED)
+            ahead = min(ahead, left - 1)
         return assigning.next_assignment(
             self.project,
             self.rater,
             now=timezone.now(),
-            ahead=self.questionnaire.leases_ahead,
+            ahead=ahead,
             repeat_percent=self.questionnaire.repeat_percent,
         )
+
+    def progress(self, *, recount: bool) -> Progress:
+        """Return how far a person is; a guest in what their visit asks for. `recount`: of what is open to them too."""
+        count = assigning.progress_of if recount else assigning.progress_after
+        found = count(self.project, self.rater)
+        return found if self.rater.visit is None else visit_progress(self.rater.visit, self.rater, found)
 
     def screens(self, progress: Progress, known: set[UUID]) -> list[Screen]:
         return screens_of(self.project, self.questionnaire, self.next(), progress, now=timezone.now(), known=known)
 
     def screen(self, assignment: Assignment, *, revises: bool = False) -> Screen:
-        progress = assigning.progress_after(self.project, self.rater)
+        progress = self.progress(recount=False)
         return screen_of(assignment, self.questionnaire, progress, now=timezone.now(), revises=revises)
 
     def page(self, screen: Screen | None = None, *, error: str = "", status: int = 200) -> HttpResponse:
         """Return a page of one screen, by default of what this person works on; to a script its parts."""
         ahead: list[Screen] = []
         if screen is None:
-            progress = assigning.progress_of(self.project, self.rater)
+            progress = self.progress(recount=True)
             screen, *ahead = self.screens(progress, set())
         template = "annotation/_reply.html" if is_htmx(self.request) else "annotation/annotate.html"
         if is_htmx(self.request):
@@ -239,8 +255,7 @@ class _Desk:
         if not is_htmx(self.request):
             messages.success(self.request, announcement)
             return redirect("annotate", slug=self.project.slug)
-        count = assigning.progress_of if recount else assigning.progress_after
-        progress = count(self.project, self.rater)
+        progress = self.progress(recount=recount)
         known = self.known()
         screens = self.screens(progress, known)
         waits = bool(screens) and screens[0].assignment_id is None

@@ -7,7 +7,7 @@ from django.views import csrf, defaults
 
 from annotation.views.access import language_for
 
-ANNOTATORS = ("/annotate/", "/annotation-settings/", "/sign-in/", "/sign-out/")
+ANNOTATORS = ("/annotate/", "/annotation-settings/", "/sign-in/", "/sign-out/", "/join/", "/study/")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -8,8 +8,8 @@ from django.views.decorators.http import require_POST
 
 from annotation.errors import AnnotationError
 from annotation.models import User
-from annotation.personalising import save_interface
-from annotation.views.access import in_own_language, is_htmx
+from annotation.personalising import changed_interface, save_interface, stored_interface
+from annotation.views.access import INTERFACE, in_own_language, interface_for, is_htmx, visit_of
 
 
 @require_POST
@@ -17,11 +17,15 @@ from annotation.views.access import in_own_language, is_htmx
 def save(request: HttpRequest) -> HttpResponse:
     """Keep the settings that were sent, and go back to where they were made."""
     user = request.user
-    if not isinstance(user, User):
+    if not isinstance(user, User) and visit_of(request) is None:
         return HttpResponse(status=401)
     back = request.POST.get("next", "")
     try:
-        save_interface(user, request.POST.dict())
+        if isinstance(user, User):
+            save_interface(user, request.POST.dict())
+        else:
+            changed = changed_interface(interface_for(request), request.POST.dict())
+            request.session[INTERFACE] = stored_interface(changed)
     except AnnotationError as error:
         if is_htmx(request):
             return JsonResponse({"message": str(error), "field": ""}, status=422)

@@ -20,6 +20,7 @@ SECTIONS = (
     ("routing", "Routing"),
     ("pairs", "Pairs"),
     ("people", "People"),
+    ("crowd", "Crowd"),
     ("agreement", "Agreement"),
     ("exports", "Export"),
     ("spending", "Spending"),

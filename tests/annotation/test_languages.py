@@ -46,6 +46,7 @@ from annotation.scoring import Rule
 from annotation.templatetags.asking import ago
 from annotation.translating import catalog_path, check_catalogs, extracted, read_catalog, write_catalogs
 from annotation.wording import WORDS
+from tests.annotation.outside_visits import visit_crowd, visit_joining
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt, make_response, make_user
 
 pytestmark = pytest.mark.either_database
@@ -225,7 +226,20 @@ class Said(HTMLParser):
 
 
 # The names of things, keys and languages, which are the same everywhere.
-NAMES = {"Tiebreak", "tiebreak", "Enter", "Esc", "Ctrl", "Strg", "NUL", "AI", "English", "Deutsch", "Español", "ben"}
+NAMES = {
+    "Tiebreak",
+    "tiebreak",
+    "Enter",
+    "Esc",
+    "Ctrl",
+    "Strg",
+    "NUL",
+    "AI",
+    "English",
+    "Deutsch",
+    "Español",
+    "ben",
+} | {"Prolific", "Mechanical", "Turk", "fay"}
 WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}")
 
 
@@ -295,9 +309,10 @@ KOREAN: dict[str, Any] = {
 class Visits(list[tuple[str, str]]):
     """What a person got at their browser, each page or message with its name."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, kept: "Visits | None" = None) -> None:
         super().__init__()
         self.client = client
+        self.kept = self if kept is None else kept
 
     def get(self, name: str, path: str, **headers: str) -> str:
         return self._keep(name, self.client.get(path, headers=headers, follow=True))
@@ -308,7 +323,7 @@ class Visits(list[tuple[str, str]]):
     def _keep(self, name: str, response: Any) -> str:
         html: str = response.content.decode()
         is_message = response.headers.get("Content-Type", "").startswith("application/json")
-        self.append((name, json.loads(html).get("message", "") if is_message else html))
+        self.kept.append((name, json.loads(html).get("message", "") if is_message else html))
         return html
 
 
@@ -373,6 +388,13 @@ def visit_everything(client: Client, language: str) -> Visits:
     signed_out.get("signing in for a page", "/annotate/full/")
     signed_out.post("signing in with the wrong password", "/sign-in/", {"username": "ben", "password": "1"})
     visits.extend(signed_out)
+
+    def browser() -> Visits:
+        return Visits(Client(headers={"Accept-Language": language}), kept=visits)
+
+    project = make_korean("outside", tasks=2)
+    visit_crowd(browser, project)
+    visit_joining(browser, visits, project)
     return visits
 
 
@@ -631,6 +653,17 @@ def test_no_page_shows_english_to_who_reads_another_language(client: Client, lan
 
 # What no visit meets: said where two things happen at the same moment, to who sends by hand, or to managers.
 UNSEEN = {
+    "Hello %(name)s,\n\nthis link signs you in, once, within a quarter of an hour:\n\n%(link)s\n\n"
+    "If you did not ask for it, do nothing: without the link nobody gets in.",
+    "No mail can be sent right now. Try again in a minute.",
+    "Thank you for trying. One step is left: end your visit, and hand in where you came from what it gives you.",
+    "This link has expired. Open the study on Prolific again: that makes a new one.",
+    "This link was used before. Open the study on Prolific again: that makes a new one.",
+    "This project takes nobody by itself. Ask its manager for an invitation.",
+    "You gave %(answers)s answers; they are stored.",
+    "Your link to sign in",
+    "Your second step cannot be read any more. Ask the operator of this site to end it.",
+    "Your submission is over on Prolific, so there is nothing more to do here.",
     "%(right)s of %(total)s answers was right.",
     "Both responses need a rating all in all. Give them, then submit.",
     "Changed.",

@@ -71,3 +71,12 @@ def test_production_passes_djangos_own_deployment_check(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["TIEBREAK_PROLIFIC_URL", "TIEBREAK_PROLIFIC_KEYS_URL"])
+def test_a_platforms_token_is_sent_by_https_or_on_this_machine_only(tmp_path: Path, name: str) -> None:
+    for url in ("http://api.prolific.com/api/v1/", "ftp://127.0.0.1/", "//127.0.0.1/", "http://127.0.0.1.example.org/"):
+        result = read_settings(tmp_path, {name: url})
+        assert result.returncode != 0
+        assert name in result.stderr
+    assert read_settings(tmp_path, {name: "http://127.0.0.1:8000/api/v1/"}).returncode == 0

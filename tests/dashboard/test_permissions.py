@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from annotation.configuring import ScreenFile
+from annotation.crowd.studies import set_up_study
 from annotation.models import Import, Pair, Project, Task
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
@@ -16,7 +17,7 @@ from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_gold, make_person
 
-OPEN = {"home", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
+OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
     "set_status",
     "resolve",
@@ -73,6 +74,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "apply_plan": [plan.pk],
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
+        "new_crowd_study": ["prolific"],
+        "crowd_study": [set_up_study(project, platform="mturk", name="Turk").pk],
         "another_try": [make_person(project, "ben").pk],
         "person": [make_person(project, "ben").pk],
         "steer_person": [make_person(project, "ben").pk, "include"],
