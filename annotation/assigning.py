@@ -26,6 +26,7 @@ from annotation.errors import AlreadyAnswered, AnswerInvalid, LeaseLost, NotAMem
 from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED, give_back, give_back_if, lease_end, locked
 from annotation.limiting import share_left
+from annotation.mixing_in import draw_gold, is_gold_due
 from annotation.models import (
     Assignment,
     AssignmentState,
@@ -48,9 +49,11 @@ from annotation.pausing import unpaused
 from annotation.preparing import Prepared
 from annotation.pricing import pay_for
 from annotation.promising import PurseEmpty, affordable, promise
+from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified, lock_try
 from annotation.repeating import MIRRORED, is_due, repeatable
 from annotation.retrying import in_transaction
 from annotation.skilling import Skills, skills_of
+from annotation.standards import Standards, standards_of
 from annotation.submitting import revise, submit
 
 __all__ = [
@@ -154,6 +157,8 @@ def rater_for(project: Project, user: User) -> Rater:
 def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
     """Return the tiers a person works in, the one to serve first first. A rater without a user is of the crowd.
 
+    Who adjudicates does nothing else: a vote of theirs would be one they rule on.
+
     Raises `NotAMember`.
     """
     if rater.project_id != project.pk or rater.kind != RaterKind.PERSON:
@@ -166,6 +171,8 @@ def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
         role = members.values_list("role", flat=True).first()
     if role is None:
         raise NotAMember(f"{rater} is no longer a member of {project}. Its manager can add people again.")
+    if role == Role.ADJUDICATOR:
+        return (Tier.FINAL,)
     return (Tier.EXPERT, Tier.CROWD) if role == Role.EXPERT else (Tier.CROWD,)
 
 
@@ -174,6 +181,10 @@ def tiers_of(project: Project, rater: Rater) -> tuple[Tier, ...]:
 
 class _Overtaken(Exception):
     """Another tab of a person was faster with one of their own leases, or a manager who paused this person."""
+
+
+class _TryEnded(Exception):
+    """Nothing is left to lease in a person's try at the first gold pairs."""
 
 
 class _Serving(NamedTuple):
@@ -185,6 +196,7 @@ class _Serving(NamedTuple):
     now: datetime
     places: int
     repeat_percent: float
+    standards: Standards
     affordable: int = maxsize
 
 
@@ -200,7 +212,7 @@ def next_assignment(
 
     Nobody gets a pair they answered or passed on, but for hidden repeats, so many percent of the leases. A lease of
     theirs that ran out may come again. Nobody holds and answers more than their share, and all leases and answers
-    together never cost more than the project's budget for people.
+    together never cost more than the project's budget for people. Gold is mixed in as the project's standards say.
 
     One transaction, of four queries where one pair is taken, five in a project with a budget; raises `NotAMember`.
     """
@@ -208,7 +220,7 @@ def next_assignment(
         return Next(None, Waiting.PERSON_PAUSED, reason=rater.paused_reason)
     if stage_of(project, rater) is not Stage.WORK:
         return Next(None, Waiting.TRAINING)
-    serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent)
+    serving = _Serving(project, rater, tiers_of(project, rater), now, 1 + ahead, repeat_percent, standards_of(project))
     found = _next_once(serving)
     if found.waiting in (Waiting.NONE_FREE, Waiting.BUDGET_SPENT) and expire_leases(now=now, project=project):
         # What others held had run out, and the reaper had not come by yet.
@@ -221,12 +233,17 @@ def _next_once(serving: _Serving) -> Next:
     while overtaken < ROUNDS:
         try:
             return in_transaction(partial(_served, serving))
+        except _TryEnded:
+            # In a transaction of its own, so that what is known of the person here is what was stored.
+            if not end_try(serving.rater, serving.standards, now=serving.now):
+                return Next(None, Waiting.PERSON_PAUSED)
         except PurseEmpty as empty:
             # Others may take what is left first; then there is less of it, so this ends.
             serving = serving._replace(affordable=affordable(serving.project, empty))
         except (IntegrityError, _Overtaken):
             # Another tab of this person took the place or the pair: what it took is theirs now.
             overtaken += 1
+            serving.rater.gold_asked = None  # that tab may have been led to gold as well: counted anew
             serving.rater.refresh_from_db(fields=["paused_at", "paused_reason"])
             if serving.rater.paused_at is not None:
                 return Next(None, Waiting.PERSON_PAUSED, reason=serving.rater.paused_reason)
@@ -236,10 +253,17 @@ def _next_once(serving: _Serving) -> Next:
 def _served(serving: _Serving) -> Next:
     # First, since it may lock the person's row, which nobody takes who holds a task's.
     share = share_left(serving.project, serving.rater, places=serving.places, now=serving.now)
+    if must_pass := _checks_gold(serving) and not is_qualified(serving.rater, serving.standards):
+        lock_try(serving.rater)
+        must_pass = not is_qualified(serving.rater, serving.standards)
     held = _kept_up(serving)
     paused = serving.project.status == Project.Status.PAUSED
     if not paused:
-        held += _filled(serving, held, most=min(share.left, serving.affordable))
+        most = min(share.left, serving.affordable)
+        if must_pass:
+            held += _first_gold(serving, held, most=most)
+        else:
+            held += _filled(serving, held, most=most)
     if held:
         return Next(held[0], None, tuple(held[1:]))
     if paused:
@@ -284,7 +308,7 @@ def _open_to(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySe
 
     Each condition is one look-up in a unique index, so that a person with thousands of answers waits no longer.
     """
-    other_tier = Tier.CROWD if tier == Tier.EXPERT else Tier.EXPERT
+    other_tier = Tier.EXPERT if tier == Tier.CROWD else Tier.CROWD
     mine = Assignment.objects.filter(rater=rater)
     seen = mine.filter(task=OuterRef("pk")).exclude(state=AssignmentState.EXPIRED)
     seen_elsewhere = mine.filter(task__pair_id=OuterRef("pair_id"), task__tier=other_tier)
@@ -306,6 +330,32 @@ def _free_for(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QueryS
     return free.order_by(F("priority").desc(), "id")
 
 
+def _checks_gold(serving: _Serving) -> bool:
+    """Say whether gold is mixed in for this person: nobody checks who has the last word."""
+    return Tier.FINAL not in serving.tiers
+
+
+def _first_gold(serving: _Serving, held: list[Assignment], *, most: int) -> list[Assignment]:
+    """Lease, to somebody who has to pass them, what is missing of the first gold pairs, and nothing else.
+
+    Raises `_TryEnded` where that is nothing, they hold nothing and might have more. Caller holds a transaction.
+    """
+    taken = {assignment.place for assignment in held}
+    places = [place for place in range(serving.places) if place not in taken]
+    answered, asked = first_gold_answered(serving.rater), _gold_asked(serving.rater)
+    left = gold_left(serving.rater, serving.standards, answered=answered, held=len(held))
+    new: list[Assignment] = []
+    for place in places[: max(0, min(left, most))]:
+        leased = _lease_gold(serving, asked + len(new), place)
+        if leased is None:
+            break
+        new.append(leased)
+    if not held and not new and (most > 0 or left <= 0):
+        raise _TryEnded
+    promise(serving.project, serving.rater, new)
+    return new
+
+
 def _filled(serving: _Serving, held: list[Assignment], *, most: int) -> list[Assignment]:
     """Lease what is missing to fill a person's places, at most so many. Caller holds a transaction."""
     taken = {assignment.place for assignment in held}
@@ -313,6 +363,9 @@ def _filled(serving: _Serving, held: list[Assignment], *, most: int) -> list[Ass
     missing = max(0, serving.places - len(held))
     places = [place for place in range(serving.places) if place not in taken][: min(most, missing)]
     new: list[Assignment] = []
+    if places and serving.standards.gold_percent > 0 and _checks_gold(serving):
+        new += _gold_among(serving, held, places)
+        places = places[len(new) :]
     if places and serving.repeat_percent > 0:
         answered = _answered_by(serving.rater)
         for place in list(places):
@@ -326,6 +379,38 @@ def _filled(serving: _Serving, held: list[Assignment], *, most: int) -> list[Ass
     new += _take_best(serving, places, others_at_work=not held and not new)
     promise(serving.project, serving.rater, new)
     return new
+
+
+def _gold_among(serving: _Serving, held: list[Assignment], places: list[int]) -> list[Assignment]:
+    """Lease a gold pair where one of the next leases is to be gold: one at most, at the first place. No query else."""
+    asked = _gold_asked(serving.rater)
+    number = _answered_by(serving.rater) + len(held)
+    due = is_gold_due(serving.project, serving.rater, serving.standards, number=number, asked=asked)
+    leased = _lease_gold(serving, asked, places[0]) if due else None
+    return [] if leased is None else [leased]
+
+
+def _lease_gold(serving: _Serving, asked: int, place: int) -> Assignment | None:
+    """Lease a gold pair to a person, without a slot; None where there is none for them. Raises `_Overtaken`.
+
+    Caller holds a transaction, and promises the pay.
+    """
+    if not unpaused(serving.rater):
+        raise _Overtaken
+    found = draw_gold(serving.project, serving.rater, asked)
+    if found is None:
+        return None
+    leased = found.lapsed or Assignment(
+        task=found.task, rater=serving.rater, shown_order=order_shown(serving.project, found.task, serving.rater)
+    )
+    leased.gold = found.gold
+    leased.promised_usd = pay_for(serving.project, serving.rater, Tier.CROWD)
+    leased.state = AssignmentState.LEASED
+    leased.place = place
+    leased.leased_at = serving.now
+    leased.lease_until = lease_end(serving.project, serving.now)
+    leased.save()
+    return leased
 
 
 def _take_best(serving: _Serving, places: list[int], *, others_at_work: bool) -> list[Assignment]:
@@ -419,6 +504,8 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
             rater=serving.rater, shown_order=order_shown(serving.project, task, serving.rater)
         )
         assignment.task = task
+        # Theirs as gold once, and never answered.
+        assignment.gold = None
         assignment.promised_usd = pay_for(serving.project, serving.rater, Tier(task.tier))
         assignment.state = AssignmentState.LEASED
         assignment.slot = task.next_slot
@@ -594,3 +681,10 @@ def _answered_by(rater: Rater) -> int:
     if rater.answered is None:
         return Assignment.objects.filter(rater=rater, state__in=ANSWERED).count()
     return rater.answered
+
+
+def _gold_asked(rater: Rater) -> int:
+    if rater.gold_asked is None:
+        asked = Assignment.objects.filter(rater=rater, gold__isnull=False)
+        return asked.exclude(state=AssignmentState.EXPIRED).count()
+    return rater.gold_asked

@@ -62,7 +62,7 @@ def _checked(promise: _Promise, project: Project | None, now: datetime) -> Check
 
 def _recounted(states: list[AssignmentState]) -> Coalesce:
     """Return the number of a task's assignments in these states, as an expression on tasks."""
-    counted = Assignment.objects.filter(task=OuterRef("pk"), state__in=states, repeats__isnull=True)
+    counted = Assignment.objects.filter(task=OuterRef("pk"), state__in=states, repeats__isnull=True, gold__isnull=True)
     held = counted.order_by().values("task")
     return Coalesce(Subquery(held.annotate(n=Count("pk")).values("n")), 0)
 
@@ -95,6 +95,7 @@ def _unsettled(now: datetime) -> "QuerySet[Any]":
             filter=Q(
                 assignments__state=AssignmentState.SUBMITTED,
                 assignments__repeats__isnull=True,
+                assignments__gold__isnull=True,
                 assignments__preference__choice=choice,
             ),
         )
@@ -130,13 +131,17 @@ def _astray(now: datetime) -> "QuerySet[Any]":
     right = Q(preference__rater=F("rater"), preference__pair=F("task__pair"), preference__shown_order=F("shown_order"))
     stands = Q(preference__is_current=True, preference__repeats__isnull=True, repeats__isnull=True)
     repeated = Q(state=AssignmentState.SUBMITTED, preference__repeats__rater=F("rater"), repeats__isnull=False)
-    counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False)
+    counts = Q(state=AssignmentState.SUBMITTED, preference__is_extra=False, gold__isnull=True)
+    counts &= ~Q(task__tier=Tier.FINAL)
+    tested = Q(state=AssignmentState.SUBMITTED, preference__is_extra=True, gold__isnull=False)
+    looked = Q(state=AssignmentState.SUBMITTED, preference__is_extra=True, task__tier=Tier.FINAL)
     extra = Q(state=AssignmentState.EXTRA, preference__is_extra=True)
-    choices = Q(preference__isnull=False) & ~(right & ((stands & (counts | extra)) | repeated))
+    choices = Q(preference__isnull=False) & ~(right & ((stands & (counts | tested | looked | extra)) | repeated))
     ranked = Q(ranking__rater=F("rater"), ranking__slate=F("task__slate"), ranking__is_current=True)
-    counted = Q(state=AssignmentState.SUBMITTED, ranking__is_extra=False)
+    counted = Q(state=AssignmentState.SUBMITTED, ranking__is_extra=False) & ~Q(task__tier=Tier.FINAL)
+    ordered = Q(state=AssignmentState.SUBMITTED, ranking__is_extra=True, task__tier=Tier.FINAL)
     beside = Q(state=AssignmentState.EXTRA, ranking__is_extra=True)
-    orders = Q(ranking__isnull=False) & ~(ranked & (counted | beside))
+    orders = Q(ranking__isnull=False) & ~(ranked & (counted | ordered | beside))
     return Assignment.objects.filter(choices | orders)
 
 
@@ -152,6 +157,13 @@ def _no_repeats(now: datetime) -> "QuerySet[Any]":
     answered = Q(repeats__state=AssignmentState.SUBMITTED)
     return Assignment.objects.filter(repeats__isnull=False).filter(
         ~(same & answered) | Q(repeats__shown_order=F("shown_order"))
+    )
+
+
+def _not_gold(now: datetime) -> "QuerySet[Any]":
+    """Return leases of gold pairs that are not of the pair that is gold, or hold a slot."""
+    return Assignment.objects.filter(gold__isnull=False).filter(
+        ~Q(gold__pair=F("task__pair")) | Q(slot__isnull=False) | Q(repeats__isnull=False)
     )
 
 
@@ -228,5 +240,6 @@ PROMISES = (
     _Promise("budget", "held and answered work costs no more than the budget for people", _overspent, "pk"),
     _Promise("purses", "what the purses hold is what is left of the budget", _unbalanced, "pk"),
     _Promise("paused_hold_nothing", "who is paused holds no pair", _held_while_paused, "task__project"),
+    _Promise("gold_is_beside", "a gold pair is leased without a slot, as what it is", _not_gold, "task__project"),
     _Promise("orders_hold", "what an order says of its pairs counts as the order does", _out_of_order, "pair__project"),
 )

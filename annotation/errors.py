@@ -61,6 +61,18 @@ class QuestionnaireInvalid(AnnotationError):
         self.setting = setting
 
 
+class StandardsInvalid(AnnotationError):
+    """A setting of how people are checked that cannot be; `setting` names it."""
+
+    def __init__(self, setting: str, what: str) -> None:
+        super().__init__(f"The setting {setting} {what}")
+        self.setting = setting
+
+
+class GoldInvalid(AnnotationError):
+    """A known answer that cannot be, or a pair that cannot be gold."""
+
+
 class GuidelinesChanged(AnnotationError):
     """Somebody else stored guidelines since this text was begun."""
 

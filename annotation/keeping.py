@@ -110,6 +110,7 @@ def _keep_choice(
     before: dict[UUID, Preference] = {}
     meta: dict[str, Any] = {}
     if replaces is not None:
+        shared["exclusion_id"] = replaces.exclusion_id
         before = _put_aside(replaces)
         if answer.ratings and repeats is None:
             meta["ratings_before"] = _ratings_before(replaces)
@@ -185,6 +186,7 @@ def _keep_ratings(stored: Preference, ratings: tuple[Rated, ...]) -> None:
 def _keep_order(
     task: Task, assignment: Assignment, answer: Answer, *, is_extra: bool, replaces: Ranking | None
 ) -> Kept:
+    exclusion_id = None if replaces is None else replaces.exclusion_id
     if replaces is not None:
         Ranking.objects.filter(pk=replaces.pk).update(is_current=False)
         Preference.objects.filter(ranking=replaces).update(is_current=False)
@@ -194,6 +196,7 @@ def _keep_order(
         ranks=list(answer.ranks),
         replaces=replaces,
         is_extra=is_extra,
+        exclusion_id=exclusion_id,
         **_telling(answer),
     )
     said = _said_by(task, assignment, answer)
@@ -208,6 +211,7 @@ def _keep_order(
             choice=choice,
             shown_order=shown,
             is_extra=is_extra,
+            exclusion_id=exclusion_id,
             ranking=ranking,
             **told,
             **seconds,

@@ -17,7 +17,7 @@ SEVERAL = ("prompt", "choice")
 FIELDS = (
     "id", "group", "source", "prompt", "system", "response_a", "response_b", "chosen", "rejected", "completions",
     "ranks", "scores", "models", "model_a", "model_b", "model_chosen", "model_rejected", "language", "category",
-    "reference", "context", "choice", "rater", "rationale", "judge", "judge_choice",
+    "reference", "context", "choice", "rater", "rationale", "judge", "judge_choice", "gold", "gold_kind",
 )  # fmt: skip
 OPTIONS = ("choices", "missing", "pairing")
 PAIRINGS = ("all", "adjacent")
@@ -33,6 +33,11 @@ class FieldMap(NamedTuple):
     missing: frozenset[str] = frozenset()
     pairing: str = "all"
     numbered: bool = False
+
+    @property
+    def named(self) -> set[str]:
+        """Return the fields that the map says anything of."""
+        return {*self.columns, *self.literals}
 
     def column_of(self, field: str) -> str:
         """Return a field's name for a message, with the column it comes from where that is another."""
@@ -93,6 +98,8 @@ def _check_whole(fields: FieldMap) -> None:
             )
     if "judge_choice" in fields.columns and not ("judge" in fields.columns or "judge" in fields.literals):
         raise AnnotationError("judge_choice needs the judge's name: add judge=COLUMN or judge==NAME.")
+    if "gold_kind" in fields.named and "gold" not in fields.named:
+        raise AnnotationError("gold_kind says what a known answer tests; add gold=COLUMN, which says the answer.")
     if fields.numbered:
         whole = "prompt" in fields.columns and ("response_b" in fields.columns or "rejected" in fields.columns)
         if not whole:

@@ -4,10 +4,14 @@ Where a file says which response is better (`chosen`, ranks, scores), the stored
 content, so that neither the order in the file nor the label can be read off it.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from annotation.completions import Completion, completions_of, paired
+from annotation.errors import GoldInvalid
+from annotation.gilding import KnownAnswer, read_answer
 from annotation.mapping import FieldMap, apply_map, mapped_choice
+from annotation.models import GoldKind
 from annotation.models.pairs import content_hash
 from annotation.reading.json_files import kind_of
 from annotation.recorded_people import answers_of, check_raters
@@ -22,6 +26,10 @@ COMPLETIONS = ("completions", "responses")
 LIMITS = {"group": 200, "category": 120, "language": 16, "model_a": 200, "model_b": 200}
 COMMON = {"id", "source", "meta", "reference", "context", "human", "judges", "system", "choice", "rater", "rationale",
           "judge", "judge_choice", "model_chosen", "model_rejected", "models"}  # fmt: skip
+# Read only where the map names them: public files call other things so. Kept out of what is stored with a pair.
+GOLD = {"gold", "gold_kind"}
+# How a cell says that the row's own label is the known answer, or that nothing is known.
+ITS_LABEL, NOT_KNOWN = {"true", "yes", "1"}, {"", "false", "no", "0"}
 
 
 class _Side(NamedTuple):
@@ -51,7 +59,7 @@ def read_record(record: dict[str, Any], line: int, fields: FieldMap) -> Reading:
     named = apply_map(record, fields)
     remarks: list[str] = []
     body = _body(named, fields, remarks)
-    meta, common = _meta_and_common(named, body.used, remarks)
+    meta, common = _meta_and_common(named, body.used, GOLD & fields.named, remarks)
     answers = answers_of(named.get("human"), remarks) + _mapped_answers(named, fields)
     check_raters(answers)
     pairs = []
@@ -60,9 +68,10 @@ def read_record(record: dict[str, Any], line: int, fields: FieldMap) -> Reading:
         label = _label(first, second)
         judges, labelled = _labels(named, fields, label)
         ending = "" if len(body.pairs) == 1 else f"#{index + 1}"
-        pairs.append(
-            _pair_record(line, named, body.prompt, first, second, common, meta, (*answers, *labelled), judges, ending)
+        pair = _pair_record(
+            line, named, body.prompt, first, second, common, meta, (*answers, *labelled), judges, ending
         )
+        pairs.append(pair._replace(known=_known(named, fields, label, drawn=body.drawn)))
     return Reading(body.shape, pairs, sorted(set(remarks)))
 
 
@@ -247,7 +256,7 @@ def _common_value(record: dict[str, Any], name: str) -> Any:
 
 
 def _meta_and_common(
-    record: dict[str, Any], used: set[str], remarks: list[str]
+    record: dict[str, Any], used: set[str], mapped: Collection[str], remarks: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the pair keeps beside its fields (columns we have no place for, with a remark), and the fields."""
     given = record.get("meta")
@@ -261,7 +270,7 @@ def _meta_and_common(
     common["source"] = short_text(record.get("source"), "source", 200)
     common |= {name: long_text(record.get(name), name) for name in ("reference", "context")}
     for name, value in record.items():
-        if name not in used and name not in COMMON and name not in taken:
+        if name not in used and name not in COMMON and name not in taken and name not in mapped:
             remarks.append(f"the column {name[:60]!a} is kept with the pair as it is")
             meta[name if name not in meta else f"{name} (column)"] = value
     return meta, common
@@ -300,6 +309,31 @@ def _labels(
         return [{**entry, "model": judge, "choice": label, "rationale": rationale or None, "protocol": "imported"}], []
     rater = short_text(record.get("rater"), "rater", 200) or LABEL_RATER
     return [], [RecordedAnswer(rater=rater, choice=label, rationale=rationale)]
+
+
+def _known(record: dict[str, Any], fields: FieldMap, label: str | None, *, drawn: bool) -> KnownAnswer | None:
+    """Return the known answer of the column mapped to `gold`: choices, or yes for the label that the row gives."""
+    if "gold" not in fields.named:
+        return None
+    field = fields.column_of("gold")
+    value = record.get("gold")
+    cells = value if isinstance(value, list) else "" if value is None else str(value).split(",")
+    cells = [str(cell).strip() for cell in cells]
+    if fields.missing.intersection(cells) or {cell.lower() for cell in cells} <= NOT_KNOWN:
+        return None
+    if {cell.lower() for cell in cells} <= ITS_LABEL:
+        if label is None:
+            raise RowProblem(field, "says that the row's label is the known answer, but the row says no better one")
+        accepted = [label]
+    elif drawn:
+        raise RowProblem(field, f"is {str(value)[:40]!a}; beside chosen, ranks or scores it is yes or no")
+    else:
+        accepted = [choice for cell in cells if (choice := mapped_choice(cell, field, fields)) is not None]
+    kind = short_text(record.get("gold_kind"), "gold_kind", 40) if "gold_kind" in fields.named else ""
+    try:
+        return read_answer(accepted, kind or GoldKind.KNOWN)
+    except GoldInvalid as error:
+        raise RowProblem(field, str(error)) from error
 
 
 def _pair_record(

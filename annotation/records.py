@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from annotation.gilding import KnownAnswer
+
 Message = dict[str, str]
 
 
@@ -29,7 +31,10 @@ class RecordedAnswer(NamedTuple):
 
 
 class PairRecord(NamedTuple):
-    """One pair of a file, checked. `record` is the row with its `judges[]` in the stored order, for consumers."""
+    """One pair of a file, checked. `record` is the row with its `judges[]` in the stored order, for consumers.
+
+    `known` is the answer that makes the pair gold.
+    """
 
     line: int
     external_id: str
@@ -51,6 +56,7 @@ class PairRecord(NamedTuple):
     meta: dict[str, Any]
     answers: tuple[RecordedAnswer, ...]
     record: dict[str, Any]
+    known: KnownAnswer | None = None
 
     @property
     def content(self) -> tuple[str, ...]:

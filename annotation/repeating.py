@@ -4,10 +4,9 @@ A repeat looks like any other pair, is paid like one and counts for no label. Wh
 drawn by the project's seed, the person and the number of the lease, so the same work draws the same repeats.
 """
 
-import hashlib
-
 from django.db.models import Subquery
 
+from annotation.drawing import drawn
 from annotation.models import Assignment, AssignmentState, Project, Rater, ShownOrder
 
 # How many answers lie between a pair and its repeat at least: nobody should remember what they said.
@@ -17,7 +16,7 @@ MIRRORED = {ShownOrder.AB: ShownOrder.BA, ShownOrder.BA: ShownOrder.AB}
 
 def is_due(project: Project, rater: Rater, number: int, *, percent: float) -> bool:
     """Say whether the lease of this number (from 0) of a person is a repeat, if there is something to repeat."""
-    return number >= GAP and percent > 0 and _drawn(project, rater, number, "due") * 100 < percent
+    return number >= GAP and percent > 0 and drawn(project, rater, number, "due") * 100 < percent
 
 
 def repeatable(project: Project, rater: Rater, number: int) -> Assignment | None:
@@ -28,7 +27,7 @@ def repeatable(project: Project, rater: Rater, number: int) -> Assignment | None
     twice nothing is left to repeat.
     """
     answered = Assignment.objects.filter(
-        rater=rater, state=AssignmentState.SUBMITTED, repeats__isnull=True, ranking__isnull=True
+        rater=rater, state=AssignmentState.SUBMITTED, repeats__isnull=True, gold__isnull=True, ranking__isnull=True
     ).order_by("-finished_at", "pk")
     last = Assignment.objects.answered().filter(rater=rater).order_by("-finished_at").values("finished_at")[:1]
     ended = Assignment.objects.filter(
@@ -41,10 +40,4 @@ def repeatable(project: Project, rater: Rater, number: int) -> Assignment | None
     candidates = list(free.select_related("task"))
     if not candidates:
         return None
-    return candidates[int(_drawn(project, rater, number, "which") * len(candidates))]
-
-
-def _drawn(project: Project, rater: Rater, number: int, what: str) -> float:
-    """Return a number from 0 up to 1 that seed, person and lease decide."""
-    digest = hashlib.sha256(f"{project.seed}\n{rater.name}\n{number}\n{what}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    return candidates[int(drawn(project, rater, number, "which") * len(candidates))]

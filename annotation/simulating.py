@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from annotation.assigning import Answer, next_assignment, submit
 from annotation.errors import AnnotationError
-from annotation.models import Choice, Origin, Pair, Project, Rater, RaterKind, Task, TaskState, Tier
+from annotation.models import Choice, Gold, Origin, Pair, Project, Rater, RaterKind, Task, TaskState, Tier
 from annotation.opening import SLATES
+from annotation.standards import standards_of
 
 NAMES = ("Iris", "Jonas", "Kira", "Lev", "Mona", "Nils", "Olga", "Pere", "Quinn", "Rosa", "Sven", "Tara")
 
@@ -82,6 +83,9 @@ def simulate_crowd(
         raise AnnotationError(f"{project} asks for orders of several responses; simulated people only choose of two.")
     for task in Task.objects.filter(project=project, tier=Tier.CROWD, state=TaskState.OPEN).select_related("pair"):
         known(task.pair)
+    if standards_of(project).asks_gold:
+        for gold in Gold.objects.live().filter(project=project).select_related("pair"):
+            known(gold.pair)
     raters = {person: _rater(project, person) for person in people}
     by_person = {person.name: 0 for person in people}
     correct = 0

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
+from annotation.gilding import set_golds
 from annotation.models import (
     Criterion,
+    GoldSource,
     Origin,
     Pair,
     Preference,
@@ -23,6 +25,7 @@ from annotation.models import (
 from annotation.records import PairRecord, Reading, RecordedAnswer, RejectedRow, RowProblem
 
 PROMPT_REMARK = "the prompt is known with another language, category, reference or context; the first is kept"
+GOLD_REMARK = "the pair was here before, so its known answer (gold) is not read again; set it on the pair's page"
 KNOWN_REMARK = "the pair was here before, so its judgements (judges) are not read again"
 
 
@@ -85,6 +88,7 @@ class PairStore:
                         repeats += 1
                     elif there := stored.get(pair.external_id):
                         known.append((there, self._added_answers(pair, there, choices)))
+                        self.remarks[GOLD_REMARK] += pair.known is not None
                         self.remarks[KNOWN_REMARK] += bool(pair.record.get("judges"))
                     else:
                         new.append(pair)
@@ -197,6 +201,9 @@ class PairStore:
             pairs.append(pair)
             answered.append((Stored(pair.id, response_a, response_b, ()), record.answers))
         Pair.objects.bulk_create(pairs)
+        known = [(pair, record.known) for pair, record in zip(pairs, sifted.new, strict=True) if record.known]
+        if known:
+            set_golds(self.project, known, source=GoldSource.FILE)
         return pairs, self._write_answers(answered)
 
     def _prompts(self, records: list[PairRecord]) -> dict[tuple[str, str], uuid.UUID]:

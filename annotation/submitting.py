@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils.translation import gettext as _
 
 from annotation.answering import Answer, storable_draft
@@ -15,6 +16,7 @@ from annotation.leasing import ANSWERED, give_back, locked, take_slot
 from annotation.models import (
     Assignment,
     AssignmentState,
+    Gold,
     Preference,
     Ranking,
     Rater,
@@ -30,6 +32,8 @@ from annotation.voting import count_answer, look_again
 
 # How many of their last answers a person may look at again and change.
 CHANGEABLE = 10
+# The fact that somebody answered a gold pair; `annotation.ruling` looks at them for it.
+GOLD_ANSWERED = "gold_answered"
 # What changes of an assignment when its answer comes in.
 FINISHED = ("slot", "place", "preference", "ranking", "state", "promised_usd", "finished_at", "draft")
 
@@ -101,7 +105,9 @@ def _store(
     if is_late:
         # Its promise was given back with the lease.
         assignment.promised_usd = pay_for(rater.project, rater, Tier(task.tier))
-    if assignment.repeats_id is None:
+    if (gold_id := assignment.gold_id) is not None:
+        _take_gold(task, assignment, answer, now, draft, gold_id)
+    elif assignment.repeats_id is None:
         _take(task, assignment, answer, now, draft)
     else:
         _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
@@ -128,12 +134,24 @@ def _take(task: Task, assignment: Assignment, answer: Answer, now: datetime, dra
     if assignment.slot is None:
         assignment.slot = take_slot(task)
     counts = assignment.slot is not None
-    kept = keep(task, assignment, answer, is_extra=not counts)
+    # An adjudicator's look is no vote; what they decide after it becomes the label (routing.labels.adjudicating).
+    kept = keep(task, assignment, answer, is_extra=not counts or task.tier == Tier.FINAL)
     _finish(assignment, kept, now, draft, state=AssignmentState.SUBMITTED if counts else AssignmentState.EXTRA)
     if counts:
         count_answer(task)
     for pair_id in kept.pair_ids:
         publish("preference_submitted", {"pair_id": str(pair_id)})
+
+
+def _take_gold(
+    task: Task, assignment: Assignment, answer: Answer, now: datetime, draft: dict[str, Any], gold_id: UUID
+) -> None:
+    """Store an answer to a gold pair beside the slots; as many statements as any other answer takes."""
+    if assignment.answered_before:  # type: ignore[attr-defined]  # set by `locked`
+        raise _Elsewhere
+    _finish(assignment, keep(task, assignment, answer, is_extra=True), now, draft)
+    Gold.objects.filter(pk=gold_id).update(answers=F("answers") + 1)
+    publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
 
 
 def _finish(
@@ -245,7 +263,9 @@ def revise(
         _point_to(assignment, kept)
         assignment.draft = draft
         assignment.save(update_fields=["preference", "ranking", "draft"])
-        if assignment.repeats_id is None:
+        if assignment.gold_id is not None:
+            publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
+        elif assignment.repeats_id is None:
             look_again(task)
             for pair_id in kept.pair_ids:
                 publish("preference_submitted", {"pair_id": str(pair_id)})

@@ -3,8 +3,9 @@
 from celery import shared_task
 from django.utils import timezone, translation
 
-from annotation import assigning, importing, publishing
+from annotation import assigning, importing, publishing, ruling
 from annotation.joining import links, throttling
+from annotation.models import Project, Rater
 
 
 @shared_task(name="annotation.tasks.ring_unpublished")
@@ -43,3 +44,19 @@ def run_import(import_id: str) -> None:
 def send_waiting_imports() -> int:
     """Send the imports again whose message or worker was lost."""
     return importing.send_waiting_imports(now=timezone.now())
+
+
+@shared_task(name="annotation.tasks.look_at_rater")
+def look_at_rater(rater_id: str) -> None:
+    """Look at somebody after an answer on gold. Idempotent; a person who was deleted needs no look."""
+    rater = Rater.objects.select_related("project").filter(pk=rater_id).first()
+    if rater is not None:
+        ruling.look_at(rater, now=timezone.now())
+
+
+@shared_task(name="annotation.tasks.look_again")
+def look_again(project_id: str) -> None:
+    """Look again at the people whom a rule paused, after a known answer was revoked. Idempotent."""
+    project = Project.objects.filter(pk=project_id).first()
+    if project is not None:
+        ruling.look_again(project, now=timezone.now())

@@ -108,5 +108,7 @@ def _may_grow(task: Task) -> bool:
 
 
 def _choices_of(task: Task) -> list[str]:
-    counted = Assignment.objects.filter(task=task, state=AssignmentState.SUBMITTED, repeats__isnull=True)
+    counted = Assignment.objects.filter(
+        task=task, state=AssignmentState.SUBMITTED, repeats__isnull=True, gold__isnull=True
+    )
     return list(counted.values_list("preference__choice", flat=True))

@@ -343,7 +343,7 @@ def count(_: argparse.Namespace) -> dict[str, Any]:
 
     # A hidden repeat asks a person again on a task that has its votes; it holds none.
     holding = Assignment.objects.filter(
-        state__in=(AssignmentState.LEASED, AssignmentState.SUBMITTED), repeats__isnull=True
+        state__in=(AssignmentState.LEASED, AssignmentState.SUBMITTED), repeats__isnull=True, gold__isnull=True
     )
     over = holding.values("task").annotate(held=Count("id")).filter(held__gt=F("task__votes_wanted"))
     answers = Preference.objects.filter(rater__project__slug=SLUG)

@@ -166,6 +166,8 @@ OUTBOX_CONSUMERS = {
     "judge_run_finished": ["routing.tasks.resolve_after_run", "routing.tasks.refit_after_run"],
     "labels_outdated": ["routing.tasks.resolve_project"],
     "refit_wanted": ["routing.tasks.refit_project"],
+    "gold_answered": ["annotation.tasks.look_at_rater"],
+    "gold_revoked": ["annotation.tasks.look_again"],
 }
 
 # --- Judges ---------------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.cache import never_cache
 
+from annotation.assigning import rater_for
 from annotation.joining.second_step import needs_second_step
-from annotation.models import Project, User
+from annotation.models import Project, Rater, Role, User
 
 P = ParamSpec("P")
 
@@ -44,5 +45,21 @@ def managed(view: Callable[Concatenate[HttpRequest, Project, P], HttpResponseBas
     ) -> HttpResponseBase:
         project = get_object_or_404(Project.objects.managed_by(user), slug=slug)
         return view(request, project, *args, **kwargs)
+
+    return signed_in(of_project)
+
+
+def adjudicated(
+    view: Callable[Concatenate[HttpRequest, Rater, P], HttpResponseBase],
+) -> Callable[..., HttpResponseBase]:
+    """Give a view the rater of an adjudicator in the project of its address; anybody else finds nothing there."""
+
+    @wraps(view)
+    def of_project(
+        request: HttpRequest, user: User, /, slug: str, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponseBase:
+        members = Project.objects.filter(memberships__user=user, memberships__role=Role.ADJUDICATOR)
+        project = get_object_or_404(members, slug=slug)
+        return view(request, rater_for(project, user), *args, **kwargs)
 
     return signed_in(of_project)

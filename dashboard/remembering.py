@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from django.core.cache import cache
 from django.db.models import Count, Max
 
-from annotation.models import Assignment, Pair, Preference, Project, Rating
+from annotation.models import Assignment, Exclusion, Gold, Pair, Preference, Project, Rater, Rating
 from exports.reporting import REPORTS
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
@@ -21,7 +21,7 @@ LIVE_SECONDS = 120
 
 
 def data_version(project: Project) -> str:
-    """Return a key that changes whenever something a report counts changes; thirteen queries over few rows.
+    """Return a key that changes whenever something a report counts changes; sixteen queries over few rows.
 
     While judges work, what they answer changes the key every two minutes at most: otherwise each look at a page would
     wait for figures that are old again at once.
@@ -45,6 +45,9 @@ def data_version(project: Project) -> str:
         ResponseFlag.objects.filter(response__prompt__project=project).aggregate(Count("id")),
         Label.objects.filter(pair__project=project).aggregate(Count("id"), Max("resolved_at")),
         Plan.objects.filter(project=project).aggregate(Count("id"), Max("applied_at")),
+        [project.standards, Gold.objects.filter(project=project).aggregate(Count("id"), Max("revoked_at"))],
+        Exclusion.objects.filter(rater__project=project).aggregate(Count("id"), Max("undone_at")),
+        Rater.objects.filter(project=project).aggregate(Count("id"), Count("paused_at"), Max("paused_at")),
     ]
     return hashlib.sha256(f"{project.pk}{seen}".encode()).hexdigest()[:32]
 

@@ -48,8 +48,22 @@ from annotation.agreeing.people import (
     with_others,
 )
 from annotation.leaking import leak_report
-from annotation.models import Assignment, AssignmentState, Origin, Pair, Preference, Project
+from annotation.models import (
+    Assignment,
+    AssignmentState,
+    Exclusion,
+    Gold,
+    Origin,
+    Pair,
+    Preference,
+    Project,
+    Rater,
+    RaterKind,
+)
 from annotation.models.pairs import content_hash
+from annotation.noticing import FALSE_FLAGS
+from annotation.observing import signs_of
+from annotation.scoring import Score, marks_of, score_of
 from annotation.suggesting import moved_by_suggestions
 from annotation.wavering import steadiness
 from exports.contrasting import contrast_judges, contrast_people
@@ -197,6 +211,46 @@ def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> d
     )
 
 
+def quality_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return how each person fares on gold, what stands out in their answers, and whether they are paused or excluded.
+
+    `name_of` as in `people_report`.
+    """
+    signs, marks = signs_of(project), marks_of(project)
+    excluded = dict(
+        Exclusion.objects.filter(rater__project=project, undone_at__isnull=True).values_list("rater_id", "reason")
+    )
+    people = [
+        {
+            "person": name_of(rater.name),
+            "origin": rater.origin,
+            "gold": _gold(score_of(marks.get(rater.pk, []))),
+            "signs": [
+                {**sign.as_dict(), "other": name_of(sign.other) if sign.other else ""}
+                for sign in signs.get(rater.name, [])
+            ],
+            "paused": rater.paused_reason if rater.paused_at else "",
+            "excluded": excluded.get(rater.pk, ""),
+        }
+        for rater in Rater.objects.filter(project=project, kind=RaterKind.PERSON).order_by("name")
+    ]
+    return _report(
+        {
+            "gold_pairs": Gold.objects.live().filter(project=project).count(),
+            "false_flags": FALSE_FLAGS,
+            "people": people,
+        }
+    )
+
+
+def _gold(score: Score) -> dict[str, Any]:
+    figure = too_few(0, 1, "gold answers")
+    if score.answered:
+        figure = Figure(score.accuracy, score.answered, score.interval)
+    failed, answered = score.attention_failed, score.attention_answered
+    return {"accuracy": figure.as_dict(), "right": score.right, "checks_failed": failed, "checks": answered}
+
+
 def steadiness_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
     """Return how steady people are: with themselves in hidden repeats, and towards the side of the screen.
 
@@ -267,6 +321,7 @@ def spending_report(project: Project) -> dict[str, Any]:
                 "answers": answers,
                 "extra": paid.filter(state=AssignmentState.EXTRA).count(),
                 "repeats": paid.filter(repeats__isnull=False).count(),
+                "gold": paid.filter(gold__isnull=False).count(),
             },
         }
     )
@@ -301,6 +356,7 @@ REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "consistency": consistency_report,
     "judges": judges_report,
     "people": people_report,
+    "quality": quality_report,
     "routing": routing_report,
     "spending": spending_report,
     "steadiness": steadiness_report,

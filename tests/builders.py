@@ -4,11 +4,15 @@ Ada manages, Ben and Cyd annotate, Eve is outside.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
+from annotation.gilding import read_answer, set_gold
 from annotation.models import (
     Assignment,
     Choice,
+    Gold,
+    GoldSource,
     Membership,
     Origin,
     Pair,
@@ -129,7 +133,7 @@ def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, 
         task=task,
         rater=rater,
         state="extra" if preference.is_extra else "submitted",
-        slot=task.next_slot if counts else None,
+        slot=task.next_slot - 1 if counts else None,
         shown_order=shown_order,
         repeats=repeats,
         preference=preference,
@@ -147,3 +151,8 @@ def make_preference(pair: Pair, rater: Rater | str, choice: str = Choice.A, **ov
             project=pair.project, kind=RaterKind.PERSON, name=rater, defaults={"origin": Origin.RECORDED}
         )
     return Preference.objects.create(pair=pair, rater=rater, choice=choice, **overrides)
+
+
+def make_gold(project: Project, accepted: Sequence[str] = ("a",), *, kind: str = "known", **overrides: Any) -> Gold:
+    """Return a pair of its own, set as gold."""
+    return set_gold(make_pair(project, **overrides), read_answer(accepted, kind), source=GoldSource.MANAGER)

@@ -11,6 +11,7 @@ from annotation.models.crowd import (
     UsedArrival,
 )
 from annotation.models.crowds import CrowdFit
+from annotation.models.gold import Exclusion, Gold, GoldKind, GoldSource
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.joining import Invitation, SecondStep, SignInLink, Throttle
@@ -52,6 +53,10 @@ __all__ = [
     "Criterion",
     "CrowdFit",
     "CrowdStudy",
+    "Exclusion",
+    "Gold",
+    "GoldKind",
+    "GoldSource",
     "Guest",
     "GuidelinesVersion",
     "Import",

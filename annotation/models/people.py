@@ -26,6 +26,7 @@ class Role(models.TextChoices):
     MANAGER = "manager", "Manager"
     ANNOTATOR = "annotator", "Annotator"
     EXPERT = "expert", "Expert"
+    ADJUDICATOR = "adjudicator", "Adjudicator"
 
 
 class Membership(models.Model):

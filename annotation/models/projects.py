@@ -77,6 +77,9 @@ class Project(models.Model):
     training = models.JSONField(
         default=dict, blank=True, help_text="Practice pairs and the questions of the gate (`annotation.training`)."
     )
+    standards = models.JSONField(
+        default=dict, blank=True, help_text="How people are checked, where not as usual (`annotation.standards`)."
+    )
     status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
     rationale_required = models.BooleanField(default=False)
     aggregation = models.CharField(

@@ -61,9 +61,13 @@ class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
     def counted(self) -> Self:
-        """Return them with their project and their number of answers: one query."""
+        """Return them with their project and their number of answers, and of gold pairs leased: one query."""
         answered = models.Q(assignments__state__in=["submitted", "extra"])
-        return self.select_related("project").annotate(answered=models.Count("assignments", filter=answered))
+        gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
+        return self.select_related("project").annotate(
+            answered=models.Count("assignments", filter=answered),
+            gold_asked=models.Count("assignments", filter=gold),
+        )
 
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
         """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
@@ -75,12 +79,14 @@ class RaterQuerySet(models.QuerySet["Rater"]):
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge.
 
-    `role` and `answered` are there where `at_work` loaded the row: the membership's role, and how many answers were
-    given before this request and in it. `visit` is there where a guest's session did: the submission it is bound to.
+    `role`, `answered` and `gold_asked` are there where `at_work` loaded the row: the membership's role, how many
+    answers were given before this request and in it, and how many gold pairs were leased to them and did not run out.
+    `visit` is there where a guest's session did: the submission it is bound to.
     """
 
     role: str | None = None
     answered: int | None = None
+    gold_asked: int | None = None
     visit: "Submission | None" = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -104,11 +110,20 @@ class Rater(models.Model):
     paused_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when this person gets no pairs and gives no answers."
     )
-    paused_reason = models.CharField(max_length=500, blank=True, help_text="Why, as the person reads it.")
+    paused_reason = models.CharField(
+        max_length=500, blank=True, help_text="A rule (`annotation.scoring`), or words for the person."
+    )
     most_answers = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
     most_answers_a_day = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the project's.")
     languages = models.JSONField(default=list, blank=True, help_text="Languages of prompts that this person reads.")
     domains = models.JSONField(default=list, blank=True, help_text="Categories of prompts that this person knows.")
+    qualified_at = models.DateTimeField(null=True, blank=True, help_text="When the first gold pairs were passed.")
+    qualification_tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Tries at the first gold pairs that have ended."
+    )
+    watched_from = models.DateTimeField(
+        null=True, blank=True, help_text="The rules that pause look at answers from here on; empty: at all."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = RaterQuerySet.as_manager()
@@ -174,8 +189,13 @@ class AnswerBase(models.Model):
     rationale_spans = models.JSONField(
         default=list, blank=True, help_text="[{side, start, end, text}]: a or b, or a position of the slate from 0."
     )
-    is_extra = models.BooleanField(default=False, help_text="Arrived after its lease was given to somebody else.")
+    is_extra = models.BooleanField(
+        default=False, help_text="Counts for no label: too late, asked as gold, or excluded."
+    )
     is_current = models.BooleanField(default=True)
+    exclusion = models.ForeignKey(
+        "annotation.Exclusion", on_delete=models.RESTRICT, null=True, blank=True, related_name="%(class)ss"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

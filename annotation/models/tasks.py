@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from annotation.ids import new_id
+from annotation.models.gold import Gold
 from annotation.models.pairs import Pair, Slate
 from annotation.models.projects import Project
 from annotation.models.raters import Origin, Preference, Ranking, Rater
@@ -21,6 +22,7 @@ class Tier(models.TextChoices):
 
     CROWD = "crowd", "Crowd"
     EXPERT = "expert", "Expert"
+    FINAL = "final", "Adjudication"
 
 
 class TaskState(models.TextChoices):
@@ -38,7 +40,7 @@ class AssignmentState(models.TextChoices):
     SUBMITTED = "submitted", "Submitted"
     SKIPPED = "skipped", "Skipped"
     EXPIRED = "expired", "Expired"
-    EXTRA = "extra", "Submitted after the slot was given away"
+    EXTRA = "extra", "Submitted after the slot was given away, or excluded"
 
 
 class ShownOrder(models.TextChoices):
@@ -136,16 +138,17 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         return self.answered().filter(rater__origin=Origin.LIVE)
 
     def beside(self) -> Self:
-        """Return those that never held a slot, which their tasks do not count: answers too late, and hidden repeats."""
-        return self.filter(models.Q(state=AssignmentState.EXTRA) | models.Q(repeats__isnull=False))
+        """Return those without a slot, which their tasks do not count: too late, excluded, repeats and gold."""
+        beside = models.Q(repeats__isnull=False) | models.Q(gold__isnull=False)
+        return self.filter(models.Q(state=AssignmentState.EXTRA) | beside)
 
 
 class Assignment(models.Model):
     """The lease of one slot of a task to one person until a time; becomes their answer.
 
     Its id is random, so that nothing on a person's page tells an order of creation. One that `repeats` an earlier one
-    asks the same person again with the sides swapped: it holds no slot and its answer counts for nothing but their
-    consistency.
+    asks the same person again with the sides swapped, and one with `gold` asks what is known: they hold no slot and
+    their answers count for no label.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -160,6 +163,7 @@ class Assignment(models.Model):
         max_length=8, help_text="'ab' or 'ba'; for a slate the stored positions in the order shown, as in '2013'."
     )
     repeats = models.OneToOneField("self", on_delete=models.CASCADE, null=True, blank=True, related_name="repeated_by")
+    gold = models.ForeignKey(Gold, on_delete=models.CASCADE, null=True, blank=True, related_name="assignments")
     promised_usd = models.DecimalField(
         max_digits=10,
         decimal_places=4,
@@ -180,6 +184,7 @@ class Assignment(models.Model):
     objects = AssignmentQuerySet.as_manager()
 
     task_id: uuid.UUID
+    gold_id: uuid.UUID | None
     rater_id: uuid.UUID
 
     class Meta:
@@ -191,9 +196,12 @@ class Assignment(models.Model):
             ),
             models.UniqueConstraint(fields=["task", "slot"], name="one_assignment_per_task_and_slot"),
             models.CheckConstraint(
-                condition=models.Q(state__in=["leased", "submitted"], slot__isnull=False, repeats__isnull=True)
+                condition=models.Q(
+                    state__in=["leased", "submitted"], slot__isnull=False, repeats__isnull=True, gold__isnull=True
+                )
                 | models.Q(state__in=["skipped", "expired", "extra"], slot__isnull=True)
-                | models.Q(slot__isnull=True, repeats__isnull=False),
+                | models.Q(slot__isnull=True, repeats__isnull=False)
+                | models.Q(slot__isnull=True, gold__isnull=False),
                 name="assignment_holds_a_slot_while_it_counts",
             ),
             models.CheckConstraint(

@@ -29,6 +29,7 @@ from annotation.personalising import personal
 from annotation.questionnaires import Questionnaire
 from annotation.questions import Asked
 from annotation.remembering import recent_answers
+from annotation.ruling import reason_for
 from annotation.showing import Screen, asked_of, criteria_of, screen_of, screens_of
 from annotation.submitting import is_changeable
 from annotation.suggesting import said_of, suggest
@@ -294,7 +295,8 @@ class _Desk:
         return redirect("annotate", slug=self.project.slug)
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        context = {"notice": notice_for(self.project, self.rater), **context}
+        shared = {"notice": notice_for(self.project, self.rater), "stopped": reason_for(self.rater)}
+        context = {**shared, **context}
         return draw_screen(self.request, self.project, self.questionnaire, template, context, status=status)
 
 

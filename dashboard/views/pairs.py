@@ -6,14 +6,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
-from annotation.models import Choice, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.models import Choice, Gold, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.opening import SLATES
 from dashboard import planning
 from dashboard.access import managed
 from dashboard.listing import STATES, page_of_pairs
+from dashboard.quality_forms import GoldForm
 from dashboard.views.showing import show
 from judges.flagging import KINDS, flags_of_pair
 from judges.models import ResponseFlag, Verdict
-from routing.models import Label, PlanState, Route
+from routing.models import Adjudication, Cause, Label, LabelSource, PlanState, Route
 
 
 @require_GET
@@ -44,12 +46,18 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
     verdicts = Verdict.objects.filter(pair=found).select_related("version__judge")
     routes = Route.objects.filter(pair=found, plan__state=PlanState.APPLIED).select_related("plan", "pair")
     last = routes.order_by("-plan__applied_at").first()
+    label = Label.objects.filter(pair=found).first()
+    adjudication = Adjudication.objects.filter(pair=found, is_current=True).select_related("rater", "look").first()
     context = {
         "pair": found,
-        "label": Label.objects.filter(pair=found).first(),
+        "adjudication": adjudication,
+        "adjudication_causes": [Cause(one).label for one in adjudication.causes] if adjudication else [],
+        "label": label,
         "votes": votes.order_by("created_at", "id"),
         "verdicts": verdicts.order_by("version__judge__name", "version__number", "order"),
         "flags": [(side, _in_words(flags)) for side, flags in flags_of_pair(found).items() if flags],
+        "gold": Gold.objects.live().filter(pair=found).first(),
+        "gold_form": None if project.template in SLATES else GoldForm(initial={"accepted": _decided(label)}),
         "tasks": Task.objects.filter(pair=found).exclude(state=TaskState.CLOSED).order_by("tier"),
         "routed": planning.reasoned(last.plan, [last]) if last is not None else [],
     }
@@ -59,6 +67,11 @@ def pair(request: HttpRequest, project: Project, pair_id: UUID) -> HttpResponse:
 def _in_words(flags: list[ResponseFlag]) -> list[tuple[str, str]]:
     """Return what a response's flags say, each with the place that raised it."""
     return [(KINDS.get(flag.kind, flag.kind), flag.quote) for flag in flags]
+
+
+def _decided(label: Label | None) -> list[str]:
+    """Return the answer that an adjudicator gave: the one to begin with where the pair is set as gold."""
+    return [label.choice] if label is not None and label.source == LabelSource.ADJUDICATED else []
 
 
 def as_uuid(text: str) -> UUID | None:

@@ -1,5 +1,7 @@
 """Members and what they did; what was spent."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -10,7 +12,7 @@ from dashboard.forms import MemberForm
 from dashboard.inviting import DashboardError, add_member
 from dashboard.remembering import report
 from dashboard.summarising import money_of
-from dashboard.views.showing import show, status_of
+from dashboard.views.showing import show, show_people, status_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -27,15 +29,29 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
         else:
             form = MemberForm()
     rows = {row["person"]: row for row in report(project, "people")["people"]}
+    quality = {row["person"]: row for row in report(project, "quality")["people"]}
     raters = Rater.objects.filter(project=project, kind=RaterKind.PERSON).select_related("user").order_by("name")
     context = {
         "form": form,
         "added": added,
         "members": Membership.objects.filter(project=project).select_related("user").order_by("role", "user__username"),
         "steadiness": report(project, "steadiness"),
-        "rows": [(rater, rows.get(rater.name), stage_of(project, rater)) for rater in raters],
+        "rows": [
+            (rater, rows.get(rater.name), stage_of(project, rater), _standing(quality.get(rater.name)))
+            for rater in raters
+        ],
     }
-    return show(request, project, "people.html", "people", context, status=status_of(form))
+    return show_people(request, project, "people.html", "people", context, status=status_of(form))
+
+
+def _standing(quality: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a person's figure on gold, how many signs are flagged, and whether they are excluded."""
+    known = quality or {}
+    return {
+        "gold": known["gold"]["accuracy"] if known else None,
+        "flags": sum(sign["flagged"] for sign in known.get("signs", [])),
+        "is_excluded": bool(known.get("excluded")),
+    }
 
 
 @require_GET

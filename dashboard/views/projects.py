@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation.creating import create_project
 from annotation.errors import AnnotationError, QuestionnaireInvalid
-from annotation.models import Project, User
+from annotation.models import Membership, Project, Role, User
 from dashboard import charting, remembering
 from dashboard.access import managed, signed_in
 from dashboard.forms import ProjectForm
@@ -21,12 +21,15 @@ from routing.predicting.drifting import reasons_of
 @require_GET
 @signed_in
 def home(request: HttpRequest, user: User) -> HttpResponse:
-    """List the projects a person manages, and those they answer in; who only answers has a page of their own."""
+    """List the projects a person manages, decides or answers in; who only answers has a page of their own."""
     managed_by = list(Project.objects.managed_by(user))
-    answering = Project.objects.filter(memberships__user=user).exclude(pk__in=[project.pk for project in managed_by])
-    if not managed_by and answering.exists():
+    others = Project.objects.filter(memberships__user=user).exclude(pk__in=[project.pk for project in managed_by])
+    mine = Membership.objects.filter(user=user, role=Role.ADJUDICATOR)
+    deciding = list(others.filter(memberships__in=mine))
+    answering = list(others.exclude(memberships__in=mine))
+    if not managed_by and not deciding and answering:
         return redirect("annotate_index")
-    context = {"rows": project_rows(managed_by), "answering": list(answering)}
+    context = {"rows": project_rows(managed_by), "answering": answering, "deciding": deciding}
     return render(request, "dashboard/home.html", context)
 
 

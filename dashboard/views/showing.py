@@ -54,6 +54,24 @@ def show_guidelines(
     return show(request, project, template, "guidelines", {**tabs, **(context or {})}, status=status)
 
 
+# Who answers, how they are checked, and what somebody decides after them.
+PEOPLE_TABS = (("people", "People"), ("checks", "Gold and rules"), ("adjudication", "Adjudication"))
+
+
+def show_people(
+    request: HttpRequest,
+    project: Project,
+    template: str,
+    tab: str,
+    context: dict[str, Any] | None = None,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Render one of the pages of people; its template includes `dashboard/_people_tabs.html`."""
+    tabs = {"tabs": PEOPLE_TABS, "tab": tab}
+    return show(request, project, template, "people", {**tabs, **(context or {})}, status=status)
+
+
 def show_routing(
     request: HttpRequest,
     project: Project,

@@ -11,10 +11,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.errors import AnnotationError
 from annotation.models import Project, Rater, RaterKind, Task
-from annotation.pausing import pause_person, pause_task, resume_person, resume_task
+from annotation.pausing import pause_person, pause_task, resume_task
 from annotation.promising import committed_usd
+from annotation.ruling import let_go_on
 from dashboard.access import managed
 from dashboard.people_forms import LimitsForm, PauseForm, PersonForm, VotesForm
+from dashboard.sign_names import why_paused
 from dashboard.views.showing import show, status_of
 
 
@@ -75,7 +77,7 @@ def pause(request: HttpRequest, project: Project, rater_id: UUID) -> HttpRespons
 def resume(request: HttpRequest, project: Project, rater_id: UUID) -> HttpResponse:
     """Let a paused person go on."""
     rater = _person(project, rater_id)
-    if resume_person(rater):
+    if let_go_on(rater, now=timezone.now()):
         messages.success(request, f"{rater.name} gets pairs again.")
     else:
         messages.info(request, f"{rater.name} was not paused, so nothing changed.")
@@ -118,5 +120,5 @@ def _person(project: Project, rater_id: UUID) -> Rater:
 def _show_person(
     request: HttpRequest, project: Project, rater: Rater, form: PersonForm, pause_form: PauseForm, *, status: int
 ) -> HttpResponse:
-    context = {"rater": rater, "form": form, "pause_form": pause_form}
+    context = {"rater": rater, "form": form, "pause_form": pause_form, "why_paused": why_paused(rater)}
     return show(request, project, "person_work.html", "people", context, status=status)

@@ -1,5 +1,6 @@
 """Signals, plans, routes, fits, studies and labels."""
 
+from routing.models.adjudications import Adjudication, Cause
 from routing.models.fits import PredictorFit
 from routing.models.labels import Label, LabelSource
 from routing.models.plans import BudgetKind, Plan, PlanSignals, PlanState, Route, RouteSource
@@ -7,7 +8,9 @@ from routing.models.signals import ResponseEmbedding, SignalSettings, SignalTabl
 from routing.models.studies import Study, StudyKind, StudyState
 
 __all__ = [
+    "Adjudication",
     "BudgetKind",
+    "Cause",
     "Label",
     "LabelSource",
     "Plan",

@@ -42,6 +42,7 @@ from annotation.models import (
 )
 from annotation.pausing import pause_person, resume_person
 from annotation.promising import set_people_budget
+from annotation.scoring import Rule
 from annotation.templatetags.asking import ago
 from annotation.translating import catalog_path, check_catalogs, extracted, read_catalog, write_catalogs
 from annotation.wording import WORDS
@@ -509,6 +510,10 @@ def visit_waiting(visits: Visits) -> None:
     Project.objects.filter(pk=paused.pk).update(status="paused")
     visits.get("paused", "/annotate/paused/")
     visit_stopped(visits)
+    for name, reason in (("known", Rule.GOLD), ("checks", Rule.ATTENTION)):
+        ruled = make_korean(name, tasks=1)
+        pause_person(make_person(ruled), reason=reason, now=timezone.now())
+        visits.get(f"somebody paused by a rule: {name}", f"/annotate/{name}/")
 
 
 def visit_stopped(visits: Visits) -> None:

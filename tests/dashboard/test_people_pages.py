@@ -55,7 +55,7 @@ def test_people_show_answers_seconds_and_agreement_or_too_few(ada: Client, proje
         make_preference(pair, cyd, "b" if number < 3 else "a", seconds=30.0)
     make_preference(pairs[20], kai, "a")
     page = ada.get(HERE)
-    rows = {rater.name: row for rater, row, _ in page.context["rows"]}
+    rows = {rater.name: row for rater, row, _, _ in page.context["rows"]}
     assert rows["ben"]["answers"] == 12
     assert rows["cyd"]["median_seconds"] == 30.0
     assert rows["ben"]["agreement_with_others"]["value"] == pytest.approx(0.75)

@@ -15,7 +15,7 @@ from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
-from tests.builders import make_person
+from tests.builders import make_gold, make_person
 
 OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
@@ -33,10 +33,16 @@ POST_ONLY = {
     "start_tags",
     "fetch_embeddings",
     "another_try",
+    "steer_person",
+    "revoke_gold",
+    "gild_pair",
+    "set_aside",
     "pause_person",
     "resume_person",
     "steer_task",
 }
+# Of an adjudicator, whom a manager is not.
+ADJUDICATORS = {"looks", "decide"}
 
 
 @pytest.fixture
@@ -71,6 +77,12 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "new_crowd_study": ["prolific"],
         "crowd_study": [set_up_study(project, platform="mturk", name="Turk").pk],
         "another_try": [make_person(project, "ben").pk],
+        "person": [make_person(project, "ben").pk],
+        "steer_person": [make_person(project, "ben").pk, "include"],
+        "revoke_gold": [make_gold(project).pk],
+        "gild_pair": [pairs[0].pk],
+        "set_aside": [pairs[0].pk],
+        "decide": [pairs[0].pk],
         "person_work": [make_person(project, "ben").pk],
         "pause_person": [make_person(project, "ben").pk],
         "resume_person": [make_person(project, "ben").pk],
@@ -116,7 +128,7 @@ def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> 
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
     # A preview takes no answer. Nobody is paused without a reason, and no pair steered without an action.
     absent = {"preview_answer": 422, "preview_again": 422, "pause_person": 422}
-    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task"], 404)
+    absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task", *ADJUDICATORS], 404)
     moved = dict.fromkeys([*POST_ONLY - absent.keys(), "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved
 

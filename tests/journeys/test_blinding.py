@@ -9,9 +9,9 @@ from playwright.sync_api import APIResponse, Page, Route, expect
 
 from annotation.answering import Answer
 from annotation.assigning import Opening, next_assignment, open_tasks, submit
-from annotation.models import Assignment, Pair, Preference, Project, Rater, RaterKind, Tier
+from annotation.models import Assignment, Gold, Pair, Preference, Project, Rater, RaterKind, Tier
 from annotation.repeating import GAP
-from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt
+from tests.builders import make_gold, make_pair, make_person, make_preference, make_project, make_prompt
 from tests.journeys.steps import sign_in
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ def crawled(transactional_db: None) -> Project:
     """Return a project whose rows are full of what a person must not know, and in which ben has answered enough for
     hidden repeats to come.
     """
-    project = make_project(questionnaire={"repeat_percent": 50}, seed=7)
+    project = make_project(questionnaire={"repeat_percent": 50}, standards={"gold_percent": 20.0}, seed=7)
     judge = Rater.objects.create(project=project, kind=RaterKind.JUDGE, name="judge-secret v1")
     openings = []
     for number in range(GAP + PAIRS + 4):
@@ -48,6 +48,9 @@ def crawled(transactional_db: None) -> Project:
         make_preference(pair, judge, "a", prob_a=0.8625, rationale="verdict-secret")
         openings.append(Opening(pair.pk, 0.8625 - number / 1000))
     open_tasks(project, openings, votes_wanted=2, tier=Tier.CROWD)
+    for number in range(GAP + PAIRS):
+        make_gold(project, external_id=f"external-secret-gold-{number}", source="source-secret.jsonl")
+    Gold.objects.update(note="note-secret")
     ben, now = make_person(project), timezone.now() - timedelta(hours=1)
     for minute in range(GAP + 2):
         held = next_assignment(project, ben, now=now).assignment
@@ -83,7 +86,8 @@ def test_nothing_a_browser_receives_in_thirty_pairs_tells_what_must_not_be_known
     page.goto("/annotate/helpfulness/")
     page.wait_for_load_state("networkidle")
 
-    # Some of what came were hidden repeats.
+    # Some of what came were hidden repeats, and some gold.
+    assert Assignment.objects.filter(gold__isnull=False, state="submitted").count() >= 7
     assert Assignment.objects.filter(repeats__isnull=False, state="submitted").count() >= 2
     assert len(received) > PAIRS
     for text in received:
@@ -108,8 +112,12 @@ def test_a_name_that_a_response_gives_itself_is_hidden(page: Page, crawled: Proj
 def secrets() -> list[str]:
     """Return every text that names a maker, a judge's word or a known answer, and every id but those of leases."""
     said = [*MODELS, "judge-secret", "verdict-secret", "meta-secret", "external-secret", "source-secret"]
-    said += ["group-secret", "reference-secret", "0.8625", '"gold"']
-    ids = [str(key) for model in (Pair, Preference, Rater) for key in model._base_manager.values_list("pk", flat=True)]
+    said += ["group-secret", "reference-secret", "note-secret", "0.8625", '"gold"']
+    ids = [
+        str(key)
+        for model in (Gold, Pair, Preference, Rater)
+        for key in model._base_manager.values_list("pk", flat=True)
+    ]
     return said + ids
 
 

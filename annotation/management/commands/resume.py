@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.utils import timezone
 
 from annotation.commanding import ProjectCommand, person_named, tasks_of_pair
 from annotation.models import Project
-from annotation.pausing import resume_person, resume_task
+from annotation.pausing import resume_task
+from annotation.ruling import let_go_on
 
 
 class Command(ProjectCommand):
@@ -23,7 +25,7 @@ class Command(ProjectCommand):
         project = self.project(options["slug"])
         if options["person"] is not None:
             rater = person_named(project, options["person"])
-            changed = int(resume_person(rater))
+            changed = int(let_go_on(rater, now=timezone.now()))
             self.stdout.write(f"{rater.name} gets pairs of {project}.")
             return {"person": rater.name, "changed": changed}
         if options["pair"] is not None:
