@@ -3,6 +3,17 @@
 from annotation.models.crowds import CrowdFit
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
+from annotation.models.money import (
+    EntryKind,
+    LedgerEntry,
+    LineOutcome,
+    PayBasis,
+    Payment,
+    PaymentLine,
+    PaymentMethod,
+    PaymentState,
+    PayRate,
+)
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
@@ -38,13 +49,22 @@ __all__ = [
     "Choice",
     "Criterion",
     "CrowdFit",
+    "EntryKind",
     "GuidelinesVersion",
     "Import",
+    "LedgerEntry",
+    "LineOutcome",
     "Membership",
     "Method",
     "Origin",
     "OutboxEvent",
     "Pair",
+    "PayBasis",
+    "PayRate",
+    "Payment",
+    "PaymentLine",
+    "PaymentMethod",
+    "PaymentState",
     "Preference",
     "Project",
     "Prompt",

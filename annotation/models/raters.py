@@ -1,10 +1,12 @@
 """Who judges, and what they said. People and judges share these tables, so that every report compares them alike."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
 
 from annotation.ids import new_id
+from annotation.models.money import LedgerEntry
 from annotation.models.pairs import Pair, Response
 from annotation.models.people import Membership, User
 from annotation.models.projects import Criterion, Project
@@ -59,15 +61,17 @@ class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
-        """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
+        """Return a member's rater in a project, with project, rate, role, number of answers and pay: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
         answered = models.Q(assignments__state__in=["submitted", "extra"])
+        earned = LedgerEntry.objects.earned().filter(rater=models.OuterRef("pk")).order_by()
         return (
             self.filter(project__slug=slug, user=user)
-            .select_related("project")
+            .select_related("project__rate")
             .annotate(
                 role=models.Subquery(role.values("role")[:1]),
                 answered=models.Count("assignments", filter=answered),
+                earned_usd=models.Subquery(earned.values("rater").annotate(usd=models.Sum("amount_usd")).values("usd")),
             )
         )
 
@@ -75,12 +79,13 @@ class RaterQuerySet(models.QuerySet["Rater"]):
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge.
 
-    `role` and `answered` are there where `at_work` loaded the row: the membership's role, and how many answers were
-    given before this request and in it.
+    `role`, `answered` and `earned_usd` are there where `at_work` loaded the row: the membership's role, how many
+    answers were given before this request and in it, and what they earned (None: nothing).
     """
 
     role: str | None = None
     answered: int | None = None
+    earned_usd: Decimal | None = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")
