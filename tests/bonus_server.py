@@ -7,6 +7,9 @@ Carrying out is asynchronous and not idempotent: each request pays everybody aga
 - "lost before": the connection ends before anything is done; "lost after": after it was done, without an answer;
 - "late": it is done and the answer comes after the caller gave up;
 - "500 before", "500 after": an error of the server, nothing or everything done; "400": refused.
+
+Its orders are called `orders_called` and a number; `next_order` is the name of the next order whatever names there are, `cents` what it takes for a hundredth of a dollar,
+`unreadable` keeps its record to itself.
 """
 
 import json
@@ -17,7 +20,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
@@ -40,6 +42,11 @@ class BonusServer:
     study_id: str = "study-1"
     faults: list[str] = field(default_factory=list)
     orders: dict[str, list[tuple[str, Decimal]]] = field(default_factory=dict)
+    orders_called: str = "order"
+    next_order: str = ""
+    cents: Decimal = CENTS
+    unreadable: bool = False
+    requests: int = 0
     pays: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     paid: list[tuple[str, Decimal]] = field(default_factory=list)
@@ -50,7 +57,7 @@ class BonusServer:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -73,6 +80,8 @@ class BonusServer:
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if method == "GET":
+            if self.unreadable:
+                return 503, {}
             submissions = [
                 {"id": f"submission-{name}", "participant_id": name, "bonus_payments": self._bonuses(name)}
                 for name in sorted(self.people)
@@ -94,9 +103,9 @@ class BonusServer:
         unknown = [name for name, _amount in lines if name not in self.people]
         if unknown or body["study_id"] != self.study_id:
             return 400, {"error": {"detail": {"csv_bonuses": [f"No such participants: {', '.join(unknown)}"]}}}
-        order = f"order-{len(self.orders) + 1}"
+        order = self.next_order or f"{self.orders_called}-{len(self.orders) + 1}"
         self.orders[order] = [(name, Decimal(amount)) for name, amount in lines]
-        total = sum((usd for _name, usd in self.orders[order]), Decimal(0)) * CENTS
+        total = sum((usd for _name, usd in self.orders[order]), Decimal(0)) * self.cents
         fees = (total * FEE_SHARE).to_integral_value()
         return 201, {"id": order, "amount": int(total), "fees": int(fees), "vat": 0, "total_amount": int(total + fees)}
 
@@ -114,6 +123,7 @@ def _handler(platform: BonusServer) -> type[BaseHTTPRequestHandler]:
 
         def _reply(self, method: str) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            platform.requests += 1
             fault = platform.faults.pop(0) if platform.faults and method == "POST" else ""
             self.close_connection = True
             if fault == "lost before":

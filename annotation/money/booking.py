@@ -137,7 +137,8 @@ def add_by_hand(
 def book_reward(rater: Rater, amount_usd: Decimal, *, submission: str, by: User | None, now: datetime) -> LedgerEntry:
     """Book what a platform paid a person by itself for a submission (a study's reward), once: it is not owed any more.
 
-    `submission` names it among all platforms, such as "prolific:<id>". More than was earned counts towards what they earn later. Raises `MoneyError`. Locks the project.
+    `submission` names it among all platforms, such as "prolific:<id>". More than was earned counts towards what they
+    earn later. Raises `MoneyError`. Locks the project.
     """
     if not (amount_usd.is_finite() and 0 < amount_usd <= MOST_USD and amount_usd == amount_usd.quantize(STEP)):
         raise MoneyError(f"The reward is {amount_usd}; it takes US dollars above 0, up to {MOST_USD:,}.")
