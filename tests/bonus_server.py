@@ -8,8 +8,8 @@ Carrying out is asynchronous and not idempotent: each request pays everybody aga
 - "late": it is done and the answer comes after the caller gave up;
 - "500 before", "500 after": an error of the server, nothing or everything done; "400": refused.
 
-Its orders are called `orders_called` and a number; `next_order` is the name of the next order whatever names there are, `cents` what it takes for a hundredth of a dollar,
-`unreadable` keeps its record to itself.
+Its orders are called `orders_called` and a number; `next_order` is the name of the next one, whatever names there are.
+`cents` is what it takes for a hundredth of a dollar, and `unreadable` keeps its record to itself.
 """
 
 import json

@@ -76,7 +76,8 @@ def send(payment: Payment, payer: Payer, *, by: User, cost_usd: Decimal, now: da
     `cost_usd` is what the person saw, people's money and fees together. What the platform's record says before goes
     into the lines, to tell later what was paid. Returns the payment as `paid`, which says that the platform took the
     order, or `unclear`. Raises `PaymentChanged`, `PayRefused` (it is `failed` then), `MoneyError`, or the payer's own
-    error where its record cannot be read: nothing was sent then. Not to be called in a transaction.
+    error where its record cannot be read: nothing was sent then. Locks the project before the call, not during it; not
+    to be called in a transaction.
     """
     _refuse_other(payment, payer)
     if payment.state != PaymentState.SET_UP:
@@ -87,7 +88,7 @@ def send(payment: Payment, payer: Payer, *, by: User, cost_usd: Decimal, now: da
             f"{cost_usd:.2f}. Look at it again."
         )
     before = payer.bonuses_paid(payment.study_id)
-    with transaction.atomic():
+    with locked_book(payment.project):
         move(payment, PaymentState.SET_UP, PaymentState.SENDING, sent_by=by, sent_at=now)
         for line in payment.lines.all():
             PaymentLine.objects.filter(pk=line.pk).update(before_usd=before.get(line.recipient, Decimal(0)))
@@ -138,6 +139,8 @@ def mark_paid(payment: Payment, *, by: User, fees_usd: Decimal = Decimal(0), not
         )
     if not (fees_usd.is_finite() and 0 <= fees_usd < 1_000_000):
         raise MoneyError(f"The fees are {fees_usd}; they take US dollars, from 0 to a million.")
+    if payment.state not in MAY_HAVE_LEFT:
+        raise PaymentChanged(f"Payment {payment.number} is {payment.get_state_display().lower()}, not being sent.")
     said = f"marked as paid by {by}" + (f": {note.strip()}" if note.strip() else "")
     with locked_book(payment.project):
         settle(payment, PaymentState(payment.state), PaymentState.PAID, by=by, now=now, reason=said, fees_usd=fees_usd)
