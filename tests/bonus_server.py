@@ -24,6 +24,7 @@ from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from annotation.errors import AnnotationError
 from annotation.money.errors import PayRefused
 from annotation.money.payers import SetUp
 
@@ -153,7 +154,7 @@ def _handler(platform: BonusServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class PlatformDown(Exception):
+class PlatformDown(AnnotationError):
     """The platform gave no clear answer."""
 
 

@@ -26,7 +26,7 @@ class Payer(Protocol):
     """A platform that pays. Calls are sent once: an adapter repeats none of them by itself, whatever went wrong.
 
     It raises `PayRefused` where the platform refused and certainly did nothing (an answer such as 400, 401, 403, 404);
-    any other error leaves open what happened.
+    any other error, below `TiebreakError` and in words, leaves open what happened.
     """
 
     @property

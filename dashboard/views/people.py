@@ -1,7 +1,7 @@
-"""Members and what they did; what was spent."""
+"""Members and what they did."""
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods
 
 from annotation.learning import stage_of
 from annotation.models import Membership, Project, Rater, RaterKind
@@ -9,7 +9,6 @@ from dashboard.access import managed
 from dashboard.forms import MemberForm
 from dashboard.inviting import DashboardError, add_member
 from dashboard.remembering import report
-from dashboard.summarising import money_of
 from dashboard.views.showing import show, status_of
 
 
@@ -36,11 +35,3 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
         "rows": [(rater, rows.get(rater.name), stage_of(project, rater)) for rater in raters],
     }
     return show(request, project, "people.html", "people", context, status=status_of(form))
-
-
-@require_GET
-@managed
-def spending(request: HttpRequest, project: Project) -> HttpResponse:
-    """Show what people and judges cost."""
-    context = {"report": report(project, "spending"), "money": money_of(project)}
-    return show(request, project, "spending.html", "spending", context)

@@ -22,7 +22,7 @@ SECTIONS = (
     ("people", "People"),
     ("agreement", "Agreement"),
     ("exports", "Export"),
-    ("spending", "Spending"),
+    ("money", "Money"),
 )
 
 # The pages of routing, in the order of their tabs: address and title.
