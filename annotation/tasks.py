@@ -4,6 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from annotation import assigning, importing, publishing
+from annotation.money import sending
 
 
 @shared_task(name="annotation.tasks.ring_unpublished")
@@ -16,6 +17,12 @@ def ring_unpublished() -> int:
 def expire_leases() -> int:
     """Give back the slots of leases that have run out."""
     return assigning.expire_leases(now=timezone.now())
+
+
+@shared_task(name="annotation.tasks.doubt_payments")
+def doubt_payments() -> int:
+    """Call payments unclear whose process ended before the platform's answer was stored."""
+    return sending.doubt_left_behind(now=timezone.now())
 
 
 @shared_task(name="annotation.tasks.run_import")

@@ -85,7 +85,8 @@ def weeks_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
     first, last = pd.Timestamp(rows["week"].min()), pd.Timestamp(rows["week"].max())
     first = min(first, last - pd.Timedelta(weeks=WEEKS_AT_LEAST - 1))
     weeks = (last - first).days // 7 + 1
-    domain = [alt.DateTime(year=d.year, month=d.month, date=d.day) for d in (first, last + pd.Timedelta(weeks=1))]
+    starts = [first + pd.Timedelta(weeks=number) for number in range(weeks + 1)]
+    days = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in starts]
     legend = alt.Legend(title=None, orient="top", columns=1 if width < WIDTHS["wide"] else 3)
     chart: AnyChart = (
         alt.Chart(rows)
@@ -94,14 +95,15 @@ def weeks_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
             x=alt.X(
                 "yearmonthdate(week):T",
                 title=None,
-                scale=alt.Scale(domain=domain),
-                axis=alt.Axis(format="%-d %b", tickCount=5, labelFlush=True),
+                scale=alt.Scale(domain=[days[0], days[-1]]),
+                # On Mondays, where the bars begin.
+                axis=alt.Axis(format="%-d %b", values=days[: -1 : -(-weeks // 5)], labelFlush=True),
             ),
             y=alt.Y("sum(usd):Q", title="US dollars", axis=alt.Axis(format="$,.2~f", tickCount=5)),
             fill=alt.Fill("who:N", scale=alt.Scale(domain=who, range=hues), legend=legend),
             stroke=alt.Stroke("who:N", scale=alt.Scale(domain=who, range=hues), legend=None),
-            # As everywhere: people are solid, models outlined.
-            fillOpacity=alt.FillOpacity("who:N", scale=alt.Scale(domain=who, range=[1.0, 0.15, 0.5]), legend=None),
+            # As everywhere: people are solid, what is no person's outlined.
+            fillOpacity=alt.FillOpacity("who:N", scale=alt.Scale(domain=who, range=[1.0, 0.15, 0.15]), legend=None),
         )
         .properties(width=width, height=180)
     )

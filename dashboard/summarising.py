@@ -9,7 +9,20 @@ from django.db.models.functions import Coalesce, TruncDate
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import Assignment, Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.models import (
+    Assignment,
+    Choice,
+    Import,
+    Origin,
+    Pair,
+    Payment,
+    Preference,
+    Project,
+    RaterKind,
+    Task,
+    TaskState,
+)
+from annotation.models.money import UNDER_WAY
 from annotation.money.booking import balance_of, fees_of
 from annotation.slating import asked_in
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
@@ -193,12 +206,16 @@ def money_of(project: Project) -> Money:
 
 
 def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list[Need]:
-    """Return what waits for the manager, most pressing first; four queries.
+    """Return what waits for the manager, most pressing first; five queries.
 
     `judges` are the rows of the judges' report.
     """
     needs = []
     to = {name: reverse(name, args=[project.slug]) for name in ("pairs", "judges", "imports", "routing", "people")}
+    payment = Payment.objects.filter(project=project, state__in=UNDER_WAY).first()
+    if payment is not None:
+        text = f"payment {payment.number} of ${payment.total_usd:,.2f} is {payment.get_state_display().lower()}"
+        needs.append(Need(text, reverse("payment", args=[project.slug, payment.number]), "people"))
     if flow.disputed:
         text = f"{_count(flow.disputed, 'disputed pair')}: people share the first place"
         needs.append(Need(text, f"{to['pairs']}?state=disputed", "disputed"))

@@ -187,6 +187,7 @@ def test_unclear_payment_is_settled_line_by_line(ada: Client, platform: BonusSer
     platform.faults = ["lost before"]
     assert "It is not sent again" in press(ada, "send", total_usd="4.88")
     assert "Payment 1 is unclear" in ada.get(HERE).text
+    assert "payment 1 of $3.90 is unclear" in ada.get("/projects/helpfulness/").text
     assert "shows 0 of 2 people paid" in press(ada, "look-up")
     (ben, cyd) = Payment.objects.get().lines.all()
     assert "Say how you know" in press(ada, "settle", note="")
