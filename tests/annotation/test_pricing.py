@@ -8,10 +8,20 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from annotation.answering import Answer
-from annotation.assigning import Opening, next_assignment, open_tasks, progress_of, revise, submit
+from annotation.assigning import (
+    Opening,
+    expire_leases,
+    next_assignment,
+    open_tasks,
+    progress_of,
+    revise,
+    submit,
+)
+from annotation.checking import check_invariants
 from annotation.errors import AnnotationError
-from annotation.models import LedgerEntry, PayRate, Project, Rater
+from annotation.models import LedgerEntry, PayRate, Preference, Project, Rater
 from annotation.pricing import pay_usd, set_rate, time_usd
+from annotation.promising import committed_usd, set_people_budget
 from tests.builders import make_pair, make_person, make_project
 
 pytestmark = pytest.mark.django_db
@@ -152,3 +162,47 @@ def test_what_somebody_earned_costs_their_screen_no_query(
     with django_assert_num_queries(0):
         assert earned_by(at_work) == Decimal("0.30")
         assert pay_usd(at_work.project, "crowd") == Decimal("0.30")
+
+
+# --- The budget -----------------------------------------------------------------------------------------------------
+
+
+def broken(project: Project) -> list[str]:
+    return [check.name for check in check_invariants(project, now=NOW + timedelta(hours=1)) if check.broken]
+
+
+def test_minutes_that_were_not_needed_go_back_to_the_budget(project: Project) -> None:
+    set_people_budget(project, Decimal("0.80"))
+    set_rate(project, basis="minute", crowd_usd=Decimal("0.2"), most_minutes=Decimal(3), now=NOW)
+    ben = make_person(project, "ben")
+    assert answered(project, ben, after=300, seconds=60) == Decimal("0.2")
+    assert (committed_usd(project), broken(project)) == (Decimal("0.2"), [])
+    # 0.60 is left: one more answer can be promised, which takes the cap.
+    assert answered(project, ben, after=300, seconds=300) == Decimal("0.6")
+    assert (committed_usd(project), broken(project)) == (Decimal("0.8"), [])
+
+
+def test_changed_answer_is_paid_for_its_time_as_far_as_the_budget_goes(project: Project) -> None:
+    set_people_budget(project, Decimal("0.80"))
+    set_rate(project, basis="minute", crowd_usd=Decimal("0.2"), most_minutes=Decimal(3), now=NOW)
+    ben = make_person(project, "ben")
+    for _ in range(2):
+        answered(project, ben, after=300, seconds=60)
+    first, second = (entry.assignment_id for entry in LedgerEntry.objects.order_by("pk"))
+    revise(first, ben, Answer("b", seconds=120), now=NOW + timedelta(minutes=20))  # type: ignore[arg-type]
+    assert (committed_usd(project), broken(project)) == (Decimal("0.8"), [])
+    # Nothing is left: the change is stored all the same.
+    revise(second, ben, Answer("b", seconds=120), now=NOW + timedelta(minutes=20))  # type: ignore[arg-type]
+    assert Preference.objects.current().filter(choice="b").count() == 2
+    assert (progress_of(project, ben).earned_usd, broken(project)) == (Decimal("0.8"), [])
+
+
+def test_late_answer_is_paid_the_rate_its_pair_was_handed_out_at(project: Project) -> None:
+    ben = make_person(project, "ben")
+    open_tasks(project, [Opening(make_pair(project).pk)], votes_wanted=1)
+    held = next_assignment(project, ben, now=NOW).assignment
+    assert held is not None
+    expire_leases(now=NOW + timedelta(hours=3))
+    set_rate(project, crowd_usd=Decimal("0.05"), now=NOW + timedelta(hours=4))
+    submit(held.pk, ben, Answer("a"), now=NOW + timedelta(hours=5))
+    assert (LedgerEntry.objects.get().amount_usd, broken(project)) == (Decimal("0.30"), [])
