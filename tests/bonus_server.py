@@ -14,7 +14,6 @@ Its orders are called `orders_called` and a number; `next_order` is the name of 
 
 import json
 import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -30,7 +29,6 @@ from annotation.money.payers import SetUp
 
 CENTS = Decimal(100)
 FEE_SHARE = Decimal("0.25")
-PATIENCE_SECONDS = 0.3
 _OPEN = build_opener(ProxyHandler({})).open
 
 
@@ -48,6 +46,8 @@ class BonusServer:
     cents: Decimal = CENTS
     unreadable: bool = False
     requests: int = 0
+    handled: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
     pays: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     paid: list[tuple[str, Decimal]] = field(default_factory=list)
@@ -73,6 +73,11 @@ class BonusServer:
         for recipient, usd in self.paid:
             totals[recipient] += usd  # type: ignore[assignment]
         return {recipient: Decimal(usd) for recipient, usd in totals.items()}
+
+    def wait_for(self, sent: int) -> None:
+        """Wait until so many requests were handled: one that its sender gave up on may still be under way."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.handled >= sent, timeout=60), "a request was never handled"
 
     def pay_up(self) -> None:
         """Do what was accepted: some minutes later, as the platform does."""
@@ -123,6 +128,14 @@ def _handler(platform: BonusServer) -> type[BaseHTTPRequestHandler]:
             self._reply("POST")
 
         def _reply(self, method: str) -> None:
+            try:
+                self._take(method)
+            finally:
+                with platform.changed:
+                    platform.handled += 1
+                    platform.changed.notify_all()
+
+        def _take(self, method: str) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
             platform.requests += 1
             fault = platform.faults.pop(0) if platform.faults and method == "POST" else ""
@@ -135,7 +148,7 @@ def _handler(platform: BonusServer) -> type[BaseHTTPRequestHandler]:
             if fault == "lost after":
                 return
             if fault == "late":
-                time.sleep(2 * PATIENCE_SECONDS)
+                self.rfile.read(1)  # until the caller gives up
             self._send(*((500, {"error": {"title": "as asked"}}) if fault == "500 after" else (status, answer)))
 
         def _send(self, status: int, answer: dict[str, Any]) -> None:
@@ -164,6 +177,8 @@ class ApiPayer:
 
     url: str
     name: str = "prolific"
+    patience_seconds: float = 30.0
+    sent: int = 0
 
     def set_up_bonuses(self, study_id: str, lines: Any) -> SetUp:
         text = "\n".join(f"{recipient},{usd:.2f}" for recipient, usd in lines)
@@ -180,8 +195,9 @@ class ApiPayer:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         content = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data=content, method=method)
+        self.sent += 1
         try:
-            with _OPEN(request, timeout=PATIENCE_SECONDS) as reply:
+            with _OPEN(request, timeout=self.patience_seconds) as reply:
                 said: dict[str, Any] = json.load(reply)
                 return said
         except HTTPError as error:

@@ -22,7 +22,6 @@ from annotation.money.errors import MoneyError, PayRefused
 from annotation.money.payers import Channel
 from annotation.money.reconciling import reconcile, settle_by_hand
 from annotation.money.sending import doubt_left_behind, hand_out, mark_paid, send, set_up
-from tests import bonus_server
 from tests.bonus_server import ApiPayer, BonusServer, PlatformDown
 from tests.builders import make_answer, make_pair, make_person, make_project
 
@@ -45,14 +44,15 @@ def make_debts(**overrides: Any) -> Project:
     return project
 
 
-def channel_to(platform: BonusServer, project: Project) -> Channel:
+def channel_to(platform: BonusServer, project: Project, *, patience_seconds: float = 30.0) -> Channel:
     """Return the way to pay ben and cyd by the platform."""
-    return channel_at(platform.url, platform.study_id, project)
+    return channel_at(platform.url, platform.study_id, project, patience_seconds=patience_seconds)
 
 
-def channel_at(url: str, study_id: str, project: Project) -> Channel:
+def channel_at(url: str, study_id: str, project: Project, *, patience_seconds: float = 30.0) -> Channel:
     """Return the way to pay ben and cyd by the platform at an address."""
-    return Channel(ApiPayer(url), study_id, {make_person(project, name).pk: name for name in EARNED})
+    payer = ApiPayer(url, patience_seconds=patience_seconds)
+    return Channel(payer, study_id, {make_person(project, name).pk: name for name in EARNED})
 
 
 def manager(name: str = "ada") -> User:
@@ -101,6 +101,9 @@ def finish(project: Project, platform: BonusServer, channel: Channel | None) -> 
     """
     payment = None
     for _step in range(20):
+        if channel is not None:
+            assert isinstance(channel.payer, ApiPayer)
+            platform.wait_for(channel.payer.sent)
         doubt_left_behind(now=LATER)
         payment = latest(project)
         if payment is not None and _is_open(payment):
@@ -168,7 +171,7 @@ def killed_at(
     Yields the lines that were come to. Transactions that were open are undone, as those of a process that is gone.
     """
     passed: list[Passed] = []
-    watched = {str(path) for path in MONEY.glob("*.py")} | {bonus_server.__file__}
+    watched = {str(path) for path in MONEY.glob("*.py")}
     changes = 0
 
     def counted(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:

@@ -104,7 +104,9 @@ class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
 
 
 class LedgerEntry(models.Model):
-    """One line of the book: an amount, for whom, for what and when. Never updated and never deleted, only reversed.
+    """One line of the book: an amount, for whom, for what and when. Never updated, only reversed.
+
+    It goes with its whole project only: an answer or a person with an entry cannot be deleted.
 
     `key` says for what it is, once: `answer:<assignment>`, `reward:<submission>`, `payment:<line>`, `fee:<payment>`,
     `reversal:<entry>`. A reversal has the kind of what it reverses and the opposite amount. `at` is when the fact
@@ -112,16 +114,18 @@ class LedgerEntry(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ledger")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="ledger")
     key = models.CharField(max_length=200)
     kind = models.CharField(max_length=8, choices=EntryKind)
     amount_usd = models.DecimalField(max_digits=12, decimal_places=4)
-    rater = models.ForeignKey("annotation.Rater", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    rater = models.ForeignKey("annotation.Rater", on_delete=models.RESTRICT, null=True, blank=True, related_name="+")
     assignment = models.ForeignKey(
-        "annotation.Assignment", on_delete=models.PROTECT, null=True, blank=True, related_name="ledger"
+        "annotation.Assignment", on_delete=models.RESTRICT, null=True, blank=True, related_name="ledger"
     )
-    rate = models.ForeignKey(PayRate, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    reverses = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="reversed_by")
+    rate = models.ForeignKey(PayRate, on_delete=models.RESTRICT, null=True, blank=True, related_name="+")
+    reverses = models.OneToOneField(
+        "self", on_delete=models.RESTRICT, null=True, blank=True, related_name="reversed_by"
+    )
     note = models.TextField(blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     at = models.DateTimeField()
@@ -210,7 +214,7 @@ class Payment(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="payments")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="payments")
     number = models.PositiveIntegerField()
     method = models.CharField(max_length=8, choices=PaymentMethod)
     platform = models.CharField(max_length=40, blank=True, help_text="The name of the payer; empty: by file.")
@@ -288,11 +292,11 @@ class PaymentLine(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="lines")
-    rater = models.ForeignKey("annotation.Rater", on_delete=models.PROTECT, related_name="+")
+    payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="lines")
+    rater = models.ForeignKey("annotation.Rater", on_delete=models.RESTRICT, related_name="+")
     recipient = models.CharField(max_length=200, help_text="The person or submission as the platform names it.")
     amount_usd = models.DecimalField(max_digits=12, decimal_places=2)
-    entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="line")
+    entry = models.OneToOneField(LedgerEntry, on_delete=models.RESTRICT, related_name="line")
     before_usd = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
     outcome = models.CharField(max_length=8, choices=LineOutcome, blank=True, default="")
 

@@ -90,7 +90,7 @@ class Project(models.Model):
     pay_per_answer_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("0.30"))
     rate: "models.ForeignKey[PayRate | None]" = models.ForeignKey(
         "annotation.PayRate",
-        on_delete=models.PROTECT,
+        on_delete=models.RESTRICT,
         null=True,
         blank=True,
         related_name="+",
