@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from annotation.checking import check_invariants
@@ -292,8 +294,6 @@ def test_file_in_somebodys_hands_is_not_called_unclear_by_itself(project: Projec
 
 
 def test_damage_to_the_book_is_found(project: Project) -> None:
-    from django.db import connection
-
     payment = draw_up(project, by=manager(), now=NOW)
     entry = LedgerEntry.objects.filter(kind="answer").first()
     assert entry is not None
@@ -321,8 +321,22 @@ def test_damage_to_the_book_is_found(project: Project) -> None:
 
 
 def test_answer_that_is_in_no_book_is_found(project: Project) -> None:
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM annotation_ledgerentry WHERE kind = 'answer'")
     assert broken(project) == ["answers_are_booked"]
+
+
+def test_upgrade_books_what_was_answered_before(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make_answer(make_pair(project), "ada")
+    make_answer(first.task.pair, "ada", "b", repeats=first)
+    make_answer(make_pair(project), "ada", is_extra=True)
+    make_answer(make_pair(project), make_person(project, "simon", origin="simulated"))
+    columns = ("key", "kind", "amount_usd", "rater", "assignment", "project")
+    before = set(LedgerEntry.objects.values_list(*columns))
+    LedgerEntry.objects.all()._raw_delete(connection.alias)
+    migration = import_module("annotation.migrations.0012_book_answers")
+    monkeypatch.setattr(migration, "BATCH", 2)
+    migration.book_what_was_answered(apps, None)
+    assert set(LedgerEntry.objects.values_list(*columns)) == before
+    assert len(before) == 6
+    assert {"answers_are_booked", "book_equals_answers"}.isdisjoint(broken(project))

@@ -57,7 +57,7 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     replay, search = (
         Study.objects.create(project=project, kind=kind, judge_name="length") for kind in ("replay", "mixes")
     )
-    make_answer(pairs[0], "ben")
+    make_answer(pairs[-1], "ben")
     payment = draw_up(project, by=User.objects.get(username="ada"), now=timezone.now())
     names: dict[str, list[object]] = {
         "import": [job.pk],
