@@ -44,6 +44,7 @@ from annotation.models import (
     Tier,
     User,
 )
+from annotation.money.booking import earned_by
 from annotation.opening import Opening, close_untouched, open_tasks, reprioritise
 from annotation.pausing import unpaused
 from annotation.preparing import Prepared
@@ -650,7 +651,7 @@ def expire_leases(*, now: datetime, project: Project | None = None) -> int:
 
 
 def progress_of(project: Project, rater: Rater) -> Progress:
-    """Return how far a person is, and what they earned: extras and hidden repeats are paid as well."""
+    """Return how far a person is, and what they earned by the book: extras and hidden repeats are paid as well."""
     done = _answered_by(rater)
     held = _held(project.pk, rater.pk).count()
     tiers = tiers_of(project, rater)
@@ -658,7 +659,7 @@ def progress_of(project: Project, rater: Rater) -> Progress:
     free = sum(len(_free_for(project.pk, rater.pk, skills, tier).values_list("pk")[: COUNTED + 1]) for tier in tiers)
     available = min(free, COUNTED) + held
     cache.set(_progress_key(rater), (done + available, free > COUNTED), timeout=PROGRESS_SECONDS)
-    return Progress(done, available, earned_usd=done * project.pay_per_answer_usd, more=free > COUNTED)
+    return Progress(done, available, earned_usd=earned_by(rater), more=free > COUNTED)
 
 
 def progress_after(project: Project, rater: Rater) -> Progress:
@@ -670,7 +671,7 @@ def progress_after(project: Project, rater: Rater) -> Progress:
     done = _answered_by(rater)
     if total <= done:
         return progress_of(project, rater)
-    return Progress(done, total - done, done * project.pay_per_answer_usd, more)
+    return Progress(done, total - done, earned_by(rater), more)
 
 
 def _progress_key(rater: Rater) -> str:

@@ -1,4 +1,4 @@
-"""Promises about assignment, recounted from the rows: what `check_invariants` prints and the race tests assert."""
+"""Promises about assignment and money, recounted from the rows: what `check_invariants` prints, and tests assert."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -23,7 +23,25 @@ from django.db.models.functions import Coalesce, Greatest
 
 from annotation.aggregating import DECIDING
 from annotation.answering import AGREEING
-from annotation.models import Assignment, AssignmentState, Preference, Project, Purse, Task, TaskState, Tier
+from annotation.models import (
+    Assignment,
+    AssignmentState,
+    EntryKind,
+    LedgerEntry,
+    LineOutcome,
+    Origin,
+    Payment,
+    PaymentLine,
+    PaymentState,
+    Preference,
+    Project,
+    Purse,
+    Rater,
+    Task,
+    TaskState,
+    Tier,
+)
+from annotation.models.money import FOR_ANSWERS, UNDER_WAY
 from annotation.promising import MICROS_PER_USD
 
 # Two rounds of the reaper (`expire-leases` in config/celery.py).
@@ -219,6 +237,68 @@ def _held_while_paused(now: datetime) -> "QuerySet[Any]":
     return Assignment.objects.filter(state=AssignmentState.LEASED, rater__paused_at__isnull=False)
 
 
+# --- Money ----------------------------------------------------------------------------------------------------------
+
+
+def _unbooked(now: datetime) -> "QuerySet[Any]":
+    """Return answers that people gave here and the book knows nothing of."""
+    booked = LedgerEntry.objects.filter(assignment=OuterRef("pk"), kind__in=FOR_ANSWERS, reverses__isnull=True)
+    return Assignment.objects.paid().filter(~Exists(booked))
+
+
+def _misbooked(now: datetime) -> "QuerySet[Any]":
+    """Return entries for answers that are not there, are booked before, as something else, or for another pay."""
+    first = LedgerEntry.objects.filter(kind__in=FOR_ANSWERS, reverses__isnull=True)
+    twice = first.filter(assignment=OuterRef("assignment"), pk__lt=OuterRef("pk"))
+    belongs = Q(
+        assignment__rater=F("rater"),
+        assignment__task__project=F("project"),
+        assignment__state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA],
+        rater__origin=Origin.LIVE,
+    )
+    named = (
+        Q(kind=EntryKind.REPEAT, assignment__repeats__isnull=False)
+        | Q(kind=EntryKind.LATE, assignment__repeats__isnull=True, assignment__state=AssignmentState.EXTRA)
+        | Q(kind=EntryKind.ANSWER, assignment__repeats__isnull=True, assignment__state=AssignmentState.SUBMITTED)
+    )
+    # An answer earned what is left of its promise, which the budget has paid.
+    sums = LedgerEntry.objects.filter(assignment=OuterRef("assignment")).order_by().values("assignment")
+    first = first.annotate(booked_usd=Subquery(sums.annotate(usd=Sum("amount_usd")).values("usd")))
+    owing = F("assignment__promised_usd")
+    priced = Q(booked_usd__gt=owing - SLACK_USD, booked_usd__lt=owing + SLACK_USD)
+    return first.filter(~(belongs & named & priced) | Exists(twice))
+
+
+def _lines_astray(now: datetime) -> "QuerySet[Any]":
+    """Return parts of payments whose entry is not theirs, or that are owed again and paid, or neither."""
+    theirs = Q(entry__rater=F("rater"), entry__project=F("payment__project"), entry__kind=EntryKind.PAYMENT)
+    lines = PaymentLine.objects.annotate(left=F("amount_usd") + F("entry__amount_usd"))
+    of_amount = Q(left__gt=-SLACK_USD, left__lt=SLACK_USD)
+    unpaid = Q(outcome=LineOutcome.UNPAID, entry__reversed_by__isnull=False)
+    stands = Q(~Q(outcome=LineOutcome.UNPAID), entry__reversed_by__isnull=True)
+    given_up = [PaymentState.FAILED, PaymentState.WITHDRAWN]
+    ended = (
+        Q(payment__state__in=[*UNDER_WAY, PaymentState.PAID])
+        | Q(payment__state__in=given_up, outcome=LineOutcome.UNPAID)
+        | Q(payment__state=PaymentState.RECONCILED) & ~Q(outcome=LineOutcome.OPEN)
+    )
+    return lines.exclude(theirs & of_amount & (unpaid | stands) & ended)
+
+
+def _totals_astray(now: datetime) -> "QuerySet[Any]":
+    sums = Payment.objects.annotate(left=F("total_usd") - Coalesce(Sum("lines__amount_usd"), Decimal(0)))
+    return sums.exclude(left__gt=-SLACK_USD, left__lt=SLACK_USD)
+
+
+def _overpaid(now: datetime) -> "QuerySet[Any]":
+    """Return people who were paid more than they earned."""
+    # A reward that a platform pays by itself may be more than was earned; payments are never.
+    entries = LedgerEntry.objects.of_people().exclude(kind=EntryKind.REWARD)
+    entries = entries.filter(rater=OuterRef("pk")).order_by()
+    owed = Subquery(entries.values("rater").annotate(usd=Sum("amount_usd")).values("usd"))
+    return Rater.objects.annotate(owed_usd=owed).filter(owed_usd__lt=-SLACK_USD)
+
+
 PROMISES = (
     _Promise("no_overshoot", "held and answered slots are never more than the votes wanted", _overshooting, "project"),
     _Promise("splits_grow", "a task that may grow ends agreed, or with its most votes", _unsettled, "project"),
@@ -242,4 +322,14 @@ PROMISES = (
     _Promise("paused_hold_nothing", "who is paused holds no pair", _held_while_paused, "task__project"),
     _Promise("gold_is_beside", "a gold pair is leased without a slot, as what it is", _not_gold, "task__project"),
     _Promise("orders_hold", "what an order says of its pairs counts as the order does", _out_of_order, "pair__project"),
+    _Promise("answers_are_booked", "every answer that a person gave here is in the book", _unbooked, "task__project"),
+    _Promise("book_equals_answers", "the book has each answer once, as what it is", _misbooked, "project"),
+    _Promise(
+        "payments_are_booked",
+        "a line of a payment is in the book, and owed again exactly where it was not paid",
+        _lines_astray,
+        "payment__project",
+    ),
+    _Promise("payments_add_up", "a payment is the sum of its lines", _totals_astray, "project"),
+    _Promise("nobody_is_overpaid", "nobody was paid more than they earned", _overpaid, "project"),
 )

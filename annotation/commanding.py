@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotation.errors import TiebreakError
-from annotation.models import Project, Rater, RaterKind, Task
+from annotation.models import Project, Rater, RaterKind, Task, User
 
 
 class TiebreakCommand(BaseCommand):
@@ -49,6 +49,16 @@ class ProjectCommand(TiebreakCommand):
             known = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:10]) or "none yet"
             message = f"There is no project {slug!r}. Projects: {known}. Make one with: manage.py create_project {slug}"
             raise CommandError(message) from None
+
+
+def manager_of(project: Project, name: str | None) -> User:
+    """Return the manager of that user name, who answers for what is done. Raises `CommandError`."""
+    if not name:
+        raise CommandError("Say with --by which manager does this; it is written down with it.")
+    user = User.objects.filter(username=name).first()
+    if user is None or not Project.objects.managed_by(user).filter(pk=project.pk).exists():
+        raise CommandError(f"{name} manages no project {project.slug!r}.")
+    return user
 
 
 def text_of_file(path: Path) -> str:

@@ -13,7 +13,7 @@ from annotation.guiding import begin_guidelines, normalised
 from annotation.models import Criterion, Membership, Project, Role, User
 from annotation.training import read_training
 
-SET_ELSEWHERE = {"id", "slug", "title", "created_at", "guidelines_number", "questionnaire"}
+SET_ELSEWHERE = {"id", "slug", "title", "created_at", "guidelines_number", "questionnaire", "rate"}
 
 
 def create_project(

@@ -51,7 +51,15 @@ def promise(project: Project, rater: Rater, assignments: Iterable[Assignment]) -
     where the first purse has too little as well: the caller leaves its transaction and asks `affordable`.
     """
     pays = [_micros(assignment.promised_usd) for assignment in assignments]
-    micros = sum(pays)
+    _take_out(project, rater, sum(pays), max(pays, default=0))
+
+
+def promise_more(project: Project, rater: Rater, usd: Decimal) -> None:
+    """Take what an answer earns beyond its promise out of the budget, as `promise` does."""
+    _take_out(project, rater, _micros(usd), _micros(usd))
+
+
+def _take_out(project: Project, rater: Rater, micros: int, largest: int) -> None:
     if project.people_budget_usd is None or micros == 0:
         return
     for number in sorted({_purse_of(rater.pk), 0}, reverse=True):
@@ -63,7 +71,7 @@ def promise(project: Project, rater: Rater, assignments: Iterable[Assignment]) -
         )
         if purse.update(left_micros=F("left_micros") - micros):
             return
-    raise PurseEmpty(max(pays))
+    raise PurseEmpty(largest)
 
 
 def return_promise(assignment: Assignment, project: Project) -> None:
@@ -71,8 +79,14 @@ def return_promise(assignment: Assignment, project: Project) -> None:
 
     Caller holds a transaction, and saves the assignment, of which this forgets the promise.
     """
-    micros = _micros(assignment.promised_usd)
+    promised = assignment.promised_usd
     assignment.promised_usd = Decimal(0)
+    give_change(project, promised)
+
+
+def give_change(project: Project, usd: Decimal) -> None:
+    """Put money back that was promised and not earned; one query, none without a budget. Caller holds a transaction."""
+    micros = _micros(usd)
     if project.people_budget_usd is not None and micros:
         Purse.objects.filter(project=project, number=0).update(left_micros=F("left_micros") + micros)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -21,10 +22,10 @@ from annotation.models import (
     Ranking,
     Rater,
     Task,
-    Tier,
 )
-from annotation.pricing import pay_for
-from annotation.promising import PurseEmpty, affordable, promise
+from annotation.money.booking import book_answer, book_change
+from annotation.pricing import earned_usd, more_usd, pay_for
+from annotation.promising import PurseEmpty, affordable, give_change, promise, promise_more
 from annotation.publishing import publish
 from annotation.retrying import in_transaction
 from annotation.suggesting import note_change
@@ -58,16 +59,17 @@ def submit(
 
     The same answer again returns the stored one; another one raises `AlreadyAnswered`. After the lease ran out the
     answer takes a free slot again; where none is left it is kept as an extra, which is paid but not counted. What is
-    stored is paid: a late answer that the budget has no money for raises `BudgetSpent`, one of somebody who was paused
-    `PersonPaused`, and neither is stored. `sent` is the form as sent, shown again where the person changes the answer.
-    Raises `LeaseNotYours`, `LeaseLost` (after a skip) or `AnswerInvalid`. Locks the task, then the assignment; five
-    queries for a plain choice.
+    stored is paid, and booked with it: a late answer that the budget has no money for raises `BudgetSpent`, one of
+    somebody who was paused `PersonPaused`, and neither is stored. `sent` is the form as sent, shown again where the
+    person changes the answer. Raises `LeaseNotYours`, `LeaseLost` (after a skip) or `AnswerInvalid`. Locks the task,
+    then the assignment; six queries for a plain choice.
     """
     draft = storable_draft(sent or {})
-    answered = rater.answered
+    answered, earned = rater.answered, rater.earned_usd
 
     def store() -> Preference | Ranking:
-        rater.answered = answered  # what an earlier try counted was not stored
+        # What an earlier try counted was not stored.
+        rater.answered, rater.earned_usd = answered, earned
         return _store(assignment_id, rater, answer, now=now, draft=draft)
 
     while True:
@@ -104,15 +106,19 @@ def _store(
     is_late = assignment.state == AssignmentState.EXPIRED
     if is_late:
         # Its promise was given back with the lease.
-        assignment.promised_usd = pay_for(rater.project, rater, Tier(task.tier))
+        assignment.promised_usd = pay_for(rater.project, rater, Tier(task.tier), at=assignment.leased_at)
+    promised = assignment.promised_usd
     if (gold_id := assignment.gold_id) is not None:
         _take_gold(task, assignment, answer, now, draft, gold_id)
     elif assignment.repeats_id is None:
         _take(task, assignment, answer, now, draft)
     else:
         _finish(assignment, keep(task, assignment, answer, is_extra=False), now, draft)
+    # Last, since purses are locked after tasks. By the minute, less may be earned than was promised.
     if is_late:
         promise(rater.project, rater, [assignment])
+    else:
+        give_change(rater.project, promised - assignment.promised_usd)
     return _answer_of(assignment)
 
 
@@ -169,7 +175,9 @@ def _finish(
     assignment.place = None
     assignment.finished_at = now
     assignment.draft = draft
+    assignment.promised_usd = earned_usd(assignment, kept.answer.seconds, now=now)
     assignment.save(update_fields=FINISHED)
+    book_answer(assignment, now=now)
 
 
 def _point_to(assignment: Assignment, kept: Kept) -> None:
@@ -229,47 +237,71 @@ def revise(
 ) -> Preference | Ranking:
     """Put another answer in the place of one of a person's last ten; the earlier one stays as a row that is replaced.
 
-    The time is added up. The same answer again changes nothing. Where a judge's answer had been suggested, the new
-    answer says so. Raises `LeaseNotYours`, `TooLate` for an older one, `LeaseLost` where there is no answer yet,
-    `PersonPaused` or `AnswerInvalid`.
+    The time is added up, and by the minute paid as far as the budget goes. The same answer again changes nothing. Where
+    a judge's answer had been suggested, the new answer says so. Raises `LeaseNotYours`, `TooLate` for an older one,
+    `LeaseLost` where there is no answer yet, `PersonPaused` or `AnswerInvalid`.
     """
     draft = storable_draft(sent or {})
-    with transaction.atomic():
-        task, assignment = locked(assignment_id, rater)
-        answer = _checked(answer, assignment)
-        _refuse_paused(assignment)
-        if assignment.state not in ANSWERED:
-            raise LeaseLost(_("There is no answer of yours to change here. Go on with the next pair."))
-        if not is_changeable(assignment):
-            raise TooLate(
-                _("This answer is not among your last %(number)d any more, so it stays as it is.")
-                % {"number": CHANGEABLE}
-            )
-        _refuse_other_kind(task, answer)
-        same = _says_the_same(assignment, answer)
-        meta = note_change(assignment, changed=not same, now=now)
-        if same:
-            return _answer_of(assignment)
-        before = _answer_of(assignment)
-        longer = answer._replace(
-            seconds=_added(before.seconds, answer.seconds),
-            reading_seconds=_added(before.reading_seconds, answer.reading_seconds),
-            deciding_seconds=_added(before.deciding_seconds, answer.deciding_seconds),
+    earned, pays_more = rater.earned_usd, True
+    while True:
+        try:
+            with transaction.atomic():
+                return _revise(assignment_id, rater, answer, now=now, draft=draft, pays_more=pays_more)
+        except PurseEmpty as empty:
+            # What was changed is stored in any case.
+            rater.earned_usd = earned
+            pays_more = affordable(rater.project, empty) > 0
+
+
+def _revise(
+    assignment_id: UUID,
+    rater: Rater,
+    given: Answer | Reader,
+    *,
+    now: datetime,
+    draft: dict[str, Any],
+    pays_more: bool,
+) -> Preference | Ranking:
+    """Store a changed answer, and what its time earns beyond the first. Caller holds a transaction."""
+    task, assignment = locked(assignment_id, rater)
+    answer = _checked(given, assignment)
+    _refuse_paused(assignment)
+    if assignment.state not in ANSWERED:
+        raise LeaseLost(_("There is no answer of yours to change here. Go on with the next pair."))
+    if not is_changeable(assignment):
+        raise TooLate(
+            _("This answer is not among your last %(number)d any more, so it stays as it is.") % {"number": CHANGEABLE}
         )
-        kept = keep(task, assignment, longer, is_extra=before.is_extra, replaces=before)
-        if meta and isinstance(kept.answer, Preference):
-            kept.answer.meta = {**kept.answer.meta, **meta}
-            kept.answer.save(update_fields=["meta"])
-        _point_to(assignment, kept)
-        assignment.draft = draft
-        assignment.save(update_fields=["preference", "ranking", "draft"])
-        if assignment.gold_id is not None:
-            publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
-        elif assignment.repeats_id is None:
-            look_again(task)
-            for pair_id in kept.pair_ids:
-                publish("preference_submitted", {"pair_id": str(pair_id)})
-        return kept.answer
+    _refuse_other_kind(task, answer)
+    same = _says_the_same(assignment, answer)
+    meta = note_change(assignment, changed=not same, now=now)
+    if same:
+        return _answer_of(assignment)
+    before = _answer_of(assignment)
+    longer = answer._replace(
+        seconds=_added(before.seconds, answer.seconds),
+        reading_seconds=_added(before.reading_seconds, answer.reading_seconds),
+        deciding_seconds=_added(before.deciding_seconds, answer.deciding_seconds),
+    )
+    kept = keep(task, assignment, longer, is_extra=before.is_extra, replaces=before)
+    if meta and isinstance(kept.answer, Preference):
+        kept.answer.meta = {**kept.answer.meta, **meta}
+        kept.answer.save(update_fields=["meta"])
+    _point_to(assignment, kept)
+    assignment.draft = draft
+    more = more_usd(assignment, kept.answer.seconds, now=now) if pays_more else Decimal(0)
+    assignment.promised_usd += more
+    assignment.save(update_fields=["preference", "ranking", "draft", "promised_usd"])
+    if assignment.gold_id is not None:
+        publish(GOLD_ANSWERED, {"rater_id": str(assignment.rater_id)})
+    elif assignment.repeats_id is None:
+        look_again(task)
+        for pair_id in kept.pair_ids:
+            publish("preference_submitted", {"pair_id": str(pair_id)})
+    if more:
+        book_change(assignment, more, now=now)
+        promise_more(rater.project, rater, more)
+    return kept.answer
 
 
 def is_changeable(assignment: Assignment) -> bool:

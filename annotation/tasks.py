@@ -6,6 +6,7 @@ from django.utils import timezone, translation
 from annotation import assigning, importing, publishing, ruling
 from annotation.joining import links, throttling
 from annotation.models import Project, Rater
+from annotation.money import sending
 
 
 @shared_task(name="annotation.tasks.ring_unpublished")
@@ -32,6 +33,12 @@ def forget_old() -> int:
     """Delete what only counted or opened something for a while."""
     now = timezone.now()
     return throttling.forget_old(now) + links.forget_old(now)
+
+
+@shared_task(name="annotation.tasks.doubt_payments")
+def doubt_payments() -> int:
+    """Call payments unclear whose process ended before the platform's answer was stored."""
+    return sending.doubt_left_behind(now=timezone.now())
 
 
 @shared_task(name="annotation.tasks.run_import")

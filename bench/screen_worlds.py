@@ -270,7 +270,7 @@ def write_history(project: "Project", raters: "Sequence[Rater]") -> None:
     """Store an answer of everybody to each task that counts one of everybody."""
     from django.db import transaction
 
-    from annotation.models import Assignment, AssignmentState, Preference, ShownOrder, Task
+    from annotation.models import Assignment, AssignmentState, EntryKind, LedgerEntry, Preference, ShownOrder, Task
 
     answered = Task.objects.filter(project=project, answered=PEOPLE).values_list("id", "pair_id")
     with transaction.atomic():
@@ -288,10 +288,24 @@ def write_history(project: "Project", raters: "Sequence[Rater]") -> None:
                     leased_at=NOW,
                     lease_until=NOW,
                     finished_at=NOW,
+                    promised_usd=project.pay_per_answer_usd,
                     preference=one,
                 )
                 for slot, one in enumerate(given)
             )
+        book = [
+            LedgerEntry(
+                project=project,
+                key=f"answer:{one.pk}",
+                kind=EntryKind.ANSWER,
+                amount_usd=project.pay_per_answer_usd,
+                rater_id=one.rater_id,
+                assignment=one,
+                at=NOW,
+            )
+            for one in Assignment.objects.filter(task__project=project, state=AssignmentState.SUBMITTED)
+        ]
+        LedgerEntry.objects.bulk_create(book, batch_size=5000)
 
 
 # --- Steps of a run -------------------------------------------------------------------------------------------------

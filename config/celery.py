@@ -159,6 +159,7 @@ app.conf.update(
         "ring-unpublished-events": _sweep("annotation.tasks.ring_unpublished", settings.SWEEP_SECONDS),
         "expire-leases": _sweep("annotation.tasks.expire_leases", settings.SWEEP_SECONDS),
         "forget-old-tries-and-links": _sweep("annotation.tasks.forget_old", 24 * 3600.0),
+        "doubt-payments": _sweep("annotation.tasks.doubt_payments", 2 * settings.SWEEP_SECONDS),
         "send-waiting-imports": _sweep("annotation.tasks.send_waiting_imports", 2 * settings.SWEEP_SECONDS),
         "send-waiting-snapshots": _sweep("exports.tasks.send_waiting_snapshots", 2 * settings.SWEEP_SECONDS),
         "send-waiting-plans": _sweep("routing.tasks.send_waiting_plans", 2 * settings.SWEEP_SECONDS),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -87,6 +88,8 @@ def _drawn(chart: Chart, theme: Theme, width: int) -> Any:
         return charts.coefficients_chart(frame, theme=theme, width=width)
     if chart.name == "agreement_time":
         return charts.agreement_time_chart(frame, theme=theme, width=width)
+    if chart.name == "weeks":
+        return charts.weeks_chart(frame, theme=theme, width=width)
     if chart.name == "doubt":
         return charts.doubt_chart(frame, theme=theme, width=width)
     if chart.name == "mixes":
@@ -103,6 +106,22 @@ def answers(project: Project) -> Chart | None:
     columns = (Column("day", "Day", "text"), Column("origin", "Who", "text"), Column("answers", "Answers", "count"))
     note = "Answers of people given here in the last 30 days, by day (UTC)."
     return Chart("answers", "People's answers by day", note, columns, rows, {}) if rows else None
+
+
+WHO_COSTS = {"people_usd": "People", "models_usd": "Models", "fees_usd": "Platform fees"}
+
+
+def weeks(project: Project) -> Chart | None:
+    """Return what each week came to, for people, models and platforms, if anything was spent."""
+    rows = [
+        {"week": week["week"], "who": who, "usd": float(week[key])}
+        for week in report(project, "spending")["weeks"]
+        for key, who in WHO_COSTS.items()
+        if Decimal(week[key])
+    ]
+    columns = (Column("week", "Week from", "text"), Column("who", "For", "text"), Column("usd", "US dollars", "usd"))
+    note = "What people earned, what models cost and what platforms took, by week (from Monday, UTC)."
+    return Chart("weeks", "Spent by week", note, columns, rows, {}) if rows else None
 
 
 def frontier(project: Project) -> Chart | None:
@@ -515,4 +534,5 @@ CHARTS: dict[str, Callable[[Project], Chart | None]] = {
     "fits": fits,
     "coefficients": coefficients,
     "agreement_time": agreement_time,
+    "weeks": weeks,
 }

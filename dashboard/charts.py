@@ -72,6 +72,44 @@ def answers_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart"
     return chart
 
 
+WEEKS_AT_LEAST = 8
+
+
+def weeks_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return stacked bars of US dollars a week, eight weeks at least. `rows`: `week` (ISO date), `who`, `usd`."""
+    import altair as alt
+
+    palette = PALETTES[theme]
+    who = ["People", "Models", "Platform fees"]
+    hues = [palette.people, palette.ai, palette.faint]
+    first, last = pd.Timestamp(rows["week"].min()), pd.Timestamp(rows["week"].max())
+    first = min(first, last - pd.Timedelta(weeks=WEEKS_AT_LEAST - 1))
+    weeks = (last - first).days // 7 + 1
+    starts = [first + pd.Timedelta(weeks=number) for number in range(weeks + 1)]
+    days = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in starts]
+    legend = alt.Legend(title=None, orient="top", columns=1 if width < WIDTHS["wide"] else 3)
+    chart: AnyChart = (
+        alt.Chart(rows)
+        .mark_bar(width=max(3, 0.7 * width / weeks), align="left", strokeWidth=1)
+        .encode(
+            x=alt.X(
+                "yearmonthdate(week):T",
+                title=None,
+                scale=alt.Scale(domain=[days[0], days[-1]]),
+                # On Mondays, where the bars begin.
+                axis=alt.Axis(format="%-d %b", values=days[: -1 : -(-weeks // 5)], labelFlush=True),
+            ),
+            y=alt.Y("sum(usd):Q", title="US dollars", axis=alt.Axis(format="$,.2~f", tickCount=5)),
+            fill=alt.Fill("who:N", scale=alt.Scale(domain=who, range=hues), legend=legend),
+            stroke=alt.Stroke("who:N", scale=alt.Scale(domain=who, range=hues), legend=None),
+            # As everywhere: people are solid, what is no person's outlined.
+            fillOpacity=alt.FillOpacity("who:N", scale=alt.Scale(domain=who, range=[1.0, 0.15, 0.15]), legend=None),
+        )
+        .properties(width=width, height=180)
+    )
+    return chart
+
+
 def frontier_chart(rows: pd.DataFrame, *, planned: float, stop: float | None, theme: Theme, width: int) -> "AnyChart":
     """Return expected agreement against the share of pairs that people answer, with the plan's share marked.
 

@@ -8,7 +8,18 @@ from typing import Any, TypeVar
 from django.core.cache import cache
 from django.db.models import Count, Max
 
-from annotation.models import Assignment, Exclusion, Gold, Pair, Preference, Project, Rater, Rating
+from annotation.models import (
+    Assignment,
+    Exclusion,
+    Gold,
+    LedgerEntry,
+    Pair,
+    Payment,
+    Preference,
+    Project,
+    Rater,
+    Rating,
+)
 from exports.reporting import REPORTS
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
@@ -21,7 +32,7 @@ LIVE_SECONDS = 120
 
 
 def data_version(project: Project) -> str:
-    """Return a key that changes whenever something a report counts changes; sixteen queries over few rows.
+    """Return a key that changes whenever something a report counts changes; eighteen queries over few rows.
 
     While judges work, what they answer changes the key every two minutes at most: otherwise each look at a page would
     wait for figures that are old again at once.
@@ -34,9 +45,12 @@ def data_version(project: Project) -> str:
     seen: list[Any] = [
         of_judges,
         [project.pay_per_answer_usd, project.people_budget_usd, project.models_budget_usd, project.aggregation],
+        [project.rate_id, project.pay_floor_usd_per_hour],
         Pair.objects.filter(project=project).aggregate(Count("id")),
         answers.of_people().aggregate(Count("id"), Max("created_at")),
         Assignment.objects.answered().filter(task__project=project).count(),
+        LedgerEntry.objects.in_project(project).count(),
+        list(Payment.objects.filter(project=project).order_by("number").values_list("state", "reason", "fees_usd")),
         Rating.objects.filter(rater__project=project).aggregate(Count("id")),
         JudgeVersion.objects.filter(judge__project=project).aggregate(Count("id")),
         # A card rules by its judge's thresholds, and an audit shows the fitted map.

@@ -9,7 +9,21 @@ from django.db.models.functions import Coalesce, TruncDate
 from django.urls import reverse
 from django.utils import timezone
 
-from annotation.models import Assignment, Choice, Import, Origin, Pair, Preference, Project, RaterKind, Task, TaskState
+from annotation.models import (
+    Assignment,
+    Choice,
+    Import,
+    Origin,
+    Pair,
+    Payment,
+    Preference,
+    Project,
+    RaterKind,
+    Task,
+    TaskState,
+)
+from annotation.models.money import UNDER_WAY
+from annotation.money.booking import balance_of, fees_of
 from annotation.slating import asked_in
 from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictState
 from routing.auditing.estimating import judge_accuracy
@@ -48,9 +62,13 @@ class Flow(NamedTuple):
 
 
 class Money(NamedTuple):
-    """What was spent on people and on models, with the budgets (None: no limit), in US dollars."""
+    """What was spent on people and on models, with the budgets (None: no limit), in US dollars.
+
+    On people: what they earned, whether it is paid or `owed_usd` yet, and what platforms took.
+    """
 
     people_usd: Decimal
+    owed_usd: Decimal
     people_budget_usd: Decimal | None
     paid_answers: int
     promised_answers: int
@@ -160,11 +178,12 @@ def has_unresolved(project: Project) -> bool:
 
 
 def money_of(project: Project) -> Money:
-    """Return what was spent; three queries. Only answers given here by people are paid, as in the spending report.
+    """Return what was spent; five queries. Only answers given here by people are paid, as in the spending report.
 
     An order of several responses is one answer; a hidden repeat is one too.
     """
     paid = Assignment.objects.paid().filter(task__project=project).count()
+    balance = balance_of(project)
     verdicts = Verdict.objects.filter(version__judge__project=project)
     models = verdicts.aggregate(
         usd=Sum("cost_usd"), unpriced=Count("id", filter=Q(state=VerdictState.DONE, cost_usd__isnull=True))
@@ -175,7 +194,8 @@ def money_of(project: Project) -> Money:
         answered=Sum("answered"),
     )
     return Money(
-        people_usd=paid * project.pay_per_answer_usd,
+        people_usd=balance.earned_usd + fees_of(project),
+        owed_usd=balance.owed_usd,
         people_budget_usd=project.people_budget_usd,
         paid_answers=paid,
         promised_answers=(tasks["wanted"] or 0) - (tasks["answered"] or 0),
@@ -186,12 +206,16 @@ def money_of(project: Project) -> Money:
 
 
 def needs_of(project: Project, flow: Flow, judges: list[dict[str, Any]]) -> list[Need]:
-    """Return what waits for the manager, most pressing first; four queries.
+    """Return what waits for the manager, most pressing first; five queries.
 
     `judges` are the rows of the judges' report.
     """
     needs = []
     to = {name: reverse(name, args=[project.slug]) for name in ("pairs", "judges", "imports", "routing", "people")}
+    payment = Payment.objects.filter(project=project, state__in=UNDER_WAY).first()
+    if payment is not None:
+        text = f"payment {payment.number} of ${payment.total_usd:,.2f} is {payment.get_state_display().lower()}"
+        needs.append(Need(text, reverse("payment", args=[project.slug, payment.number]), "people"))
     if flow.disputed:
         text = f"{_count(flow.disputed, 'disputed pair')}: people share the first place"
         needs.append(Need(text, f"{to['pairs']}?state=disputed", "disputed"))

@@ -55,18 +55,23 @@ from annotation.models import (
     Gold,
     Origin,
     Pair,
+    Payment,
+    PayRate,
     Preference,
     Project,
     Rater,
     RaterKind,
 )
 from annotation.models.pairs import content_hash
+from annotation.money.booking import balance_of, balances, fees_of
 from annotation.noticing import FALSE_FLAGS
 from annotation.observing import signs_of
 from annotation.scoring import Score, marks_of, score_of
 from annotation.suggesting import moved_by_suggestions
 from annotation.wavering import steadiness
+from exports.booking import weeks_of
 from exports.contrasting import contrast_judges, contrast_people
+from exports.earning import LEAST_TIMED, Actual, actual_pay, expected_pay, is_under
 from exports.reading import plan_names
 from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
 from judges.models import JudgeVersion, Verdict, VerdictState
@@ -75,6 +80,7 @@ from routing.labels.resolving import WITHHOLDING
 from routing.models import Label, LabelSource, Plan, PlanState
 
 NOBODY_ELSE = too_few(0, LEAST_LABELS, OTHERS)
+NO_HOURS = Actual(0, 0.0, None)
 # Enough to compare, few enough that sums in another order give the same figure.
 DIGITS = 6
 
@@ -280,7 +286,7 @@ def spending_report(project: Project) -> dict[str, Any]:
     Calls that brought no answer and may have been charged (`Verdict.meta.lost_usd`) cost what a run booked for them.
     Only answers given here by people are paid, once each: extra ones and hidden repeats too (`extra`, `repeats`), and
     an order of several responses as one. Recorded ones were paid elsewhere, if at all, and simulated ones are nobody's
-    work.
+    work. What people earned, were paid and are owed is read from the book (`annotation.money`).
     """
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     answered = Q(verdicts__state=VerdictState.DONE)
@@ -296,6 +302,7 @@ def spending_report(project: Project) -> dict[str, Any]:
     spent = {version.pk: round((version.spent or Decimal(0)) + lost[version.pk], 6) for version in costs}
     answers = _answers_by_origin(project)
     paid = Assignment.objects.paid().filter(task__project=project)
+    balance, (everybody, hours) = balance_of(project), actual_pay(project)
     return _report(
         {
             "models": {
@@ -315,14 +322,23 @@ def spending_report(project: Project) -> dict[str, Any]:
                 ],
             },
             "people": {
-                "usd": answers.get(Origin.LIVE, 0) * project.pay_per_answer_usd,
+                "usd": balance.earned_usd,
+                "paid_usd": balance.paid_usd,
+                "under_way_usd": balance.under_way_usd,
+                "owed_usd": balance.owed_usd,
+                "fees_usd": fees_of(project),
                 "budget_usd": project.people_budget_usd,
                 "pay_per_answer_usd": project.pay_per_answer_usd,
+                "rates": [_rate(rate) for rate in project.rates.order_by("number")],
                 "answers": answers,
                 "extra": paid.filter(state=AssignmentState.EXTRA).count(),
                 "repeats": paid.filter(repeats__isnull=False).count(),
                 "gold": paid.filter(gold__isnull=False).count(),
+                "hourly": _hourly(project, everybody),
+                "people": _earners(project, hours),
+                "payments": [_payment(one) for one in project.payments.order_by("number")],
             },
+            "weeks": [{**week._asdict(), "week": week.week.isoformat()} for week in weeks_of(project)],
         }
     )
 
@@ -382,6 +398,71 @@ def plain(value: Any) -> Any:
 
 def _report(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in values.items()}
+
+
+def _rate(rate: PayRate) -> dict[str, Any]:
+    return {
+        "number": rate.number,
+        "since": rate.since.isoformat(),
+        "basis": rate.basis,
+        "crowd_usd": rate.crowd_usd,
+        "expert_usd": rate.expert_usd,
+        "most_minutes": rate.most_minutes,
+    }
+
+
+def _hourly(project: Project, everybody: Actual) -> dict[str, Any]:
+    """Return what an hour pays: the floor, what is expected by tier, and what it was over everybody."""
+    expected, floor = expected_pay(project), project.pay_floor_usd_per_hour
+    return {
+        "floor_usd": floor,
+        "expected_seconds": expected.seconds,
+        "expected_note": expected.note,
+        "expected_usd": dict(expected.usd_per_hour),
+        "expected_under_floor": [tier for tier, usd in expected.usd_per_hour.items() if is_under(usd, floor)],
+        "actual": _actual(everybody, floor),
+    }
+
+
+def _actual(actual: Actual, floor: Decimal | None) -> dict[str, Any]:
+    few = actual.usd_per_hour is None
+    return {
+        "timed_answers": actual.timed,
+        "hours": actual.seconds / 3600,
+        "usd": actual.usd_per_hour,
+        "too_few": f"too few timed answers ({actual.timed} of {LEAST_TIMED})" if few else "",
+        "under_floor": is_under(actual.usd_per_hour, floor),
+    }
+
+
+def _earners(project: Project, hours: Mapping[UUID, Actual]) -> list[dict[str, Any]]:
+    """Return who earned or was paid anything, by name. Two queries."""
+    found = balances(project)
+    names = dict(Rater.objects.filter(pk__in=found).values_list("pk", "name"))
+    return [
+        {
+            "person": names[rater],
+            "usd": balance.earned_usd,
+            "paid_usd": balance.paid_usd,
+            "under_way_usd": balance.under_way_usd,
+            "owed_usd": balance.owed_usd,
+            "hourly": _actual(hours.get(rater, NO_HOURS), project.pay_floor_usd_per_hour),
+        }
+        for rater, balance in sorted(found.items(), key=lambda one: names[one[0]])
+    ]
+
+
+def _payment(payment: Payment) -> dict[str, Any]:
+    return {
+        "number": payment.number,
+        "state": payment.state,
+        "by": payment.platform or payment.method,
+        "total_usd": payment.total_usd,
+        "fees_usd": payment.fees_usd,
+        "drawn_at": payment.drawn_at.isoformat(),
+        "sent_at": payment.sent_at.isoformat() if payment.sent_at else None,
+        "reason": payment.reason,
+    }
 
 
 def _by_origin(votes: pd.DataFrame) -> dict[str, int]:

@@ -28,6 +28,7 @@ from annotation.models import (
     User,
 )
 from annotation.models.pairs import content_hash
+from annotation.money.booking import book_answer
 from annotation.pricing import pay_for
 
 _counter = itertools.count(1)
@@ -112,7 +113,7 @@ def make_person(project: Project, username: str = "ben", **overrides: Any) -> Ra
 
 
 def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, **overrides: Any) -> Assignment:
-    """Return an answer given here: its preference, with the finished assignment and the task it came by.
+    """Return an answer given here: its preference, with the finished assignment, its pay and the task it came by.
 
     With `repeats` (an assignment) it is the hidden repeat of that one; with `is_extra` it came too late.
     """
@@ -129,7 +130,7 @@ def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, 
         task.taken = task.answered = task.next_slot = task.taken + 1
         task.votes_wanted = max(task.votes_wanted, task.taken)
         task.save()
-    return Assignment.objects.create(
+    assignment = Assignment.objects.create(
         task=task,
         rater=rater,
         state="extra" if preference.is_extra else "submitted",
@@ -142,6 +143,8 @@ def make_answer(pair: Pair, rater: Rater | str = "ben", choice: str = Choice.A, 
         lease_until=preference.created_at,
         finished_at=preference.created_at,
     )
+    book_answer(assignment, now=preference.created_at)
+    return assignment
 
 
 def make_preference(pair: Pair, rater: Rater | str, choice: str = Choice.A, **overrides: Any) -> Preference:

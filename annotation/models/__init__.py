@@ -15,6 +15,17 @@ from annotation.models.gold import Exclusion, Gold, GoldKind, GoldSource
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
 from annotation.models.joining import Invitation, SecondStep, SignInLink, Throttle
+from annotation.models.money import (
+    EntryKind,
+    LedgerEntry,
+    LineOutcome,
+    PayBasis,
+    Payment,
+    PaymentLine,
+    PaymentMethod,
+    PaymentState,
+    PayRate,
+)
 from annotation.models.outbox import OutboxEvent
 from annotation.models.pairs import Pair, Prompt, Response, Slate, SlateEntry
 from annotation.models.people import Membership, Role, User
@@ -58,9 +69,12 @@ __all__ = [
     "GoldKind",
     "GoldSource",
     "Guest",
+    "EntryKind",
     "GuidelinesVersion",
     "Import",
     "Invitation",
+    "LedgerEntry",
+    "LineOutcome",
     "Membership",
     "Method",
     "Origin",
@@ -68,6 +82,12 @@ __all__ = [
     "Pair",
     "Platform",
     "PlatformEvent",
+    "PayBasis",
+    "PayRate",
+    "Payment",
+    "PaymentLine",
+    "PaymentMethod",
+    "PaymentState",
     "Preference",
     "Project",
     "Prompt",

@@ -9,8 +9,11 @@ from annotation.ids import new_id
 from annotation.models.people import Role
 
 if TYPE_CHECKING:
+    import uuid
+
     from django.contrib.auth.models import AnonymousUser
 
+    from annotation.models.money import PayRate
     from annotation.models.people import User
 
 
@@ -88,6 +91,20 @@ class Project(models.Model):
     votes_wanted = models.PositiveSmallIntegerField(default=3, help_text="People's answers wanted per pair.")
     lease_seconds = models.PositiveIntegerField(default=1200, help_text="How long a pair is held for one person.")
     pay_per_answer_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("0.30"))
+    rate: "models.ForeignKey[PayRate | None]" = models.ForeignKey(
+        "annotation.PayRate",
+        on_delete=models.RESTRICT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The rate in force (`annotation.pricing`); empty: every answer is paid `pay_per_answer_usd`.",
+    )
+    pay_floor_usd_per_hour = models.DecimalField(
+        max_digits=8, decimal_places=2, null=True, blank=True, help_text="What an hour of work should come to at least."
+    )
+    payments_need_second = models.BooleanField(
+        default=False, help_text="A payment is confirmed by somebody else than who drew it up."
+    )
     people_budget_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
     most_answers = models.PositiveIntegerField(
         null=True, blank=True, help_text="Answers a person may give in all; empty: as many as there are."
@@ -108,6 +125,8 @@ class Project(models.Model):
 
     objects = ProjectQuerySet.as_manager()
 
+    rate_id: "uuid.UUID | None"
+
     class Meta:
         ordering = ["-created_at"]
         constraints = [
@@ -125,6 +144,10 @@ class Project(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(aggregation__in=Method.values), name="project_aggregation_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(pay_floor_usd_per_hour__isnull=True) | models.Q(pay_floor_usd_per_hour__gte=0),
+                name="project_pay_floor_is_not_negative",
             ),
         ]
 

@@ -1,10 +1,12 @@
 """Who judges, and what they said. People and judges share these tables, so that every report compares them alike."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
 
 from annotation.ids import new_id
+from annotation.models.money import LedgerEntry
 from annotation.models.pairs import Pair, Response
 from annotation.models.people import Membership, User
 from annotation.models.projects import Criterion, Project
@@ -61,16 +63,18 @@ class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
     def counted(self) -> Self:
-        """Return them with their project and their number of answers, and of gold pairs leased: one query."""
+        """Return them with project, rate, number of answers, their pay, and of gold pairs leased: one query."""
         answered = models.Q(assignments__state__in=["submitted", "extra"])
         gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
-        return self.select_related("project").annotate(
+        earned = LedgerEntry.objects.earned().filter(rater=models.OuterRef("pk")).order_by()
+        return self.select_related("project__rate").annotate(
             answered=models.Count("assignments", filter=answered),
             gold_asked=models.Count("assignments", filter=gold),
+            earned_usd=models.Subquery(earned.values("rater").annotate(usd=models.Sum("amount_usd")).values("usd")),
         )
 
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
-        """Return a member's rater in a project, with the project, the role and the number of answers: one query."""
+        """Return a member's rater in a project, with their role, and as `counted` does: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
         mine = self.filter(project__slug=slug, user=user).counted()
         return mine.annotate(role=models.Subquery(role.values("role")[:1]))
@@ -79,15 +83,16 @@ class RaterQuerySet(models.QuerySet["Rater"]):
 class Rater(models.Model):
     """Who gives judgements: a person in a project, or one version of a judge.
 
-    `role`, `answered` and `gold_asked` are there where `at_work` loaded the row: the membership's role, how many
-    answers were given before this request and in it, and how many gold pairs were leased to them and did not run out.
-    `visit` is there where a guest's session did: the submission it is bound to.
+    `role`, `answered`, `earned_usd` and `gold_asked` are there where `at_work` loaded the row: the membership's role,
+    how many answers were given before this request and in it, what they earned (None: nothing), and how many gold pairs
+    were leased to them and did not run out. `visit` is there where a guest's session did: the submission it is bound to.
     """
 
     role: str | None = None
     answered: int | None = None
     gold_asked: int | None = None
     visit: "Submission | None" = None
+    earned_usd: Decimal | None = None
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="raters")

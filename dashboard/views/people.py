@@ -1,9 +1,9 @@
-"""Members and what they did; what was spent."""
+"""Members and what they did."""
 
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods
 
 from annotation.learning import stage_of
 from annotation.models import Membership, Project, Rater, RaterKind
@@ -11,8 +11,7 @@ from dashboard.access import managed
 from dashboard.forms import MemberForm
 from dashboard.inviting import DashboardError, add_member
 from dashboard.remembering import report
-from dashboard.summarising import money_of
-from dashboard.views.showing import show, show_people, status_of
+from dashboard.views.showing import show_people, status_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -52,11 +51,3 @@ def _standing(quality: dict[str, Any] | None) -> dict[str, Any]:
         "flags": sum(sign["flagged"] for sign in known.get("signs", [])),
         "is_excluded": bool(known.get("excluded")),
     }
-
-
-@require_GET
-@managed
-def spending(request: HttpRequest, project: Project) -> HttpResponse:
-    """Show what people and judges cost."""
-    context = {"report": report(project, "spending"), "money": money_of(project)}
-    return show(request, project, "spending.html", "spending", context)

@@ -23,7 +23,7 @@ SECTIONS = (
     ("crowd", "Crowd"),
     ("agreement", "Agreement"),
     ("exports", "Export"),
-    ("spending", "Spending"),
+    ("money", "Money"),
 )
 
 # The pages of routing, in the order of their tabs: address and title.

@@ -16,7 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from annotation import assigning, leasing, submitting
 from annotation.assigning import Opening, open_tasks
 from annotation.checking import check_invariants
-from annotation.models import Assignment, Preference, Project, Task
+from annotation.models import Assignment, LedgerEntry, Preference, Project, Task
 from annotation.preparing import Prepared
 from tests.annotation.crowd import Crowd, InProcess, OverHttp, Server, found_in_export, let_work
 from tests.annotation.test_assigning_races import people, without_lock
@@ -89,6 +89,7 @@ def without_constraints() -> Iterator[None]:
     try:
         yield
     finally:
+        LedgerEntry.objects.all()._raw_delete(connection.alias)
         Assignment.objects.all().delete()
         Task.objects.all().delete()
         with connection.schema_editor() as editor:

@@ -74,7 +74,7 @@ def test_people_show_how_steady_they_are_or_too_few(ada: Client, project: Projec
     assert "Chose what was shown first" in text
     # Twelve answers, not 24: repeats are paid and no further answers of a person.
     assert '<td class="num">12</td><td class="num">0</td>' in text
-    assert "12 hidden repeats" in ada.get("/projects/helpfulness/spending/").text
+    assert "12 hidden repeats" in ada.get("/projects/helpfulness/money/").text
 
 
 def test_spending_counts_paid_answers_and_tells_the_rest_apart(
@@ -83,7 +83,7 @@ def test_spending_counts_paid_answers_and_tells_the_rest_apart(
     make_answer(pairs[0], "ben")
     make_preference(pairs[0], make_person(project, "kai", origin=Origin.SIMULATED))
     make_preference(pairs[0], "from the file")
-    page = ada.get("/projects/helpfulness/spending/")
+    page = ada.get("/projects/helpfulness/money/")
     assert page.context["money"].people_usd == Decimal("0.30")
     assert "$0.30" in page.text
     assert page.context["report"]["people"]["answers"] == {"live": 1, "recorded": 1, "simulated": 1}

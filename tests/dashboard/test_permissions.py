@@ -5,17 +5,19 @@ import uuid
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from annotation.configuring import ScreenFile
 from annotation.crowd.studies import set_up_study
-from annotation.models import Import, Pair, Project, Task
+from annotation.models import Import, Pair, Project, Task, User
+from annotation.money.drawing import draw_up
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
 from exports.models import Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
-from tests.builders import make_gold, make_person
+from tests.builders import make_answer, make_gold, make_person
 
 OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
@@ -40,9 +42,16 @@ POST_ONLY = {
     "pause_person",
     "resume_person",
     "steer_task",
+    "change_rate",
+    "change_rules",
+    "add_pay",
+    "draw_payment",
+    "steer_payment",
 }
 # Of an adjudicator, whom a manager is not.
 ADJUDICATORS = {"looks", "decide"}
+# Posts that say something wrong with nothing in them.
+NEEDS_FORM = {"change_rate", "add_pay", "draw_payment"}
 
 
 @pytest.fixture
@@ -55,6 +64,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     replay, search = (
         Study.objects.create(project=project, kind=kind, judge_name="length") for kind in ("replay", "mixes")
     )
+    make_answer(pairs[-1], "ben")
+    payment = draw_up(project, by=User.objects.get(username="ada"), now=timezone.now())
     names: dict[str, list[object]] = {
         "import": [job.pk],
         "judge": [length.pk],
@@ -98,6 +109,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "mix_search": [search.pk],
         "mixes_json": [search.pk],
         "chart": ["judges", "light", "wide"],
+        "payment": [payment.number],
+        "steer_payment": [payment.number, "withdraw"],
     }
     found = [str(pattern.name) for pattern in urlpatterns]
     return {name: reverse(name, args=[project.slug, *names.get(name, [])]) for name in found if name not in OPEN}
@@ -127,7 +140,7 @@ def test_a_project_one_does_not_manage_is_not_there(
 def test_the_manager_gets_every_page(ada: Client, addresses: dict[str, str]) -> None:
     # A chart of judges needs ten answers, the file was never written and no study has ended: there is nothing to send.
     # A preview takes no answer. Nobody is paused without a reason, and no pair steered without an action.
-    absent = {"preview_answer": 422, "preview_again": 422, "pause_person": 422}
+    absent = dict.fromkeys(["preview_answer", "preview_again", "pause_person", *NEEDS_FORM], 422)
     absent |= dict.fromkeys(["chart", "export_file", "replay_json", "mixes_json", "steer_task", *ADJUDICATORS], 404)
     moved = dict.fromkeys([*POST_ONLY - absent.keys(), "run", "study", "embedding_progress", "plan_progress"], 302)
     assert codes(ada, addresses) == dict.fromkeys(addresses, 200) | absent | moved

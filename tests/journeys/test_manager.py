@@ -114,7 +114,7 @@ def study(transactional_db: None) -> Project:
     return project
 
 
-PAGES = ("", "imports/", "judges/", "routing/", "pairs/", "people/", "exports/", "spending/")
+PAGES = ("", "imports/", "judges/", "routing/", "pairs/", "people/", "exports/", "money/")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
