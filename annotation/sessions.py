@@ -3,6 +3,9 @@
 Django's own stores and backend in all else.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
@@ -15,6 +18,20 @@ from annotation.preparing import Prepared
 
 _SESSION = Prepared(lambda *, key: Session.objects.filter(session_key=key))
 _USER = Prepared(lambda *, user: User.objects.filter(pk=user))
+_at_hand: ContextVar[User | None] = ContextVar("user_at_hand", default=None)
+
+
+@contextmanager
+def at_hand(user: User | None) -> Iterator[None]:
+    """Spare the query for who is signed in while their row, read in this request, is here.
+
+    Whether the session is that person's is checked as ever; another's row is passed over.
+    """
+    token = _at_hand.set(user)
+    try:
+        yield
+    finally:
+        _at_hand.reset(token)
 
 
 class SessionStore(db.SessionStore):
@@ -34,5 +51,9 @@ class UserBackend(ModelBackend):
 
     def get_user(self, user_id: object) -> User | None:
         """Return who is signed in, None where the account is gone or closed."""
-        found = _USER.fetch(user=User._meta.pk.to_python(user_id))
-        return found[0] if found and self.user_can_authenticate(found[0]) else None
+        key = User._meta.pk.to_python(user_id)
+        user = _at_hand.get()
+        if user is None or user.pk != key:
+            found = _USER.fetch(user=key)
+            user = found[0] if found else None
+        return user if user is not None and self.user_can_authenticate(user) else None

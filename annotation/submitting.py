@@ -22,6 +22,7 @@ from annotation.models import (
     Ranking,
     Rater,
     Task,
+    Tier,
 )
 from annotation.money.booking import book_answer, book_change
 from annotation.pricing import earned_usd, more_usd, pay_for

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0010_aggregation'),
+        ('annotation', '0013_quality'),
     ]
 
     operations = [

@@ -35,7 +35,7 @@ def book_what_was_answered(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("annotation", "0011_money"),
+        ("annotation", "0014_money"),
     ]
 
     operations = [

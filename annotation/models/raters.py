@@ -74,9 +74,9 @@ class RaterQuerySet(models.QuerySet["Rater"]):
         )
 
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
-        """Return a member's rater in a project, with their role, and as `counted` does: one query."""
+        """Return a member's rater in a project, with their account and role, and as `counted` does: one query."""
         role = Membership.objects.filter(project=models.OuterRef("project"), user=user)
-        mine = self.filter(project__slug=slug, user=user).counted()
+        mine = self.filter(project__slug=slug, user=user).counted().select_related("user")
         return mine.annotate(role=models.Subquery(role.values("role")[:1]))
 
 
@@ -85,7 +85,7 @@ class Rater(models.Model):
 
     `role`, `answered`, `earned_usd` and `gold_asked` are there where `at_work` loaded the row: the membership's role,
     how many answers were given before this request and in it, what they earned (None: nothing), and how many gold pairs
-    were leased to them and did not run out. `visit` is there where a guest's session did: the submission it is bound to.
+    were leased to them and did not run out. `visit` is there where a guest's session did: the submission it is of.
     """
 
     role: str | None = None

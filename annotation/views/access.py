@@ -7,8 +7,10 @@ of its project's annotators, and nothing else.
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -23,6 +25,7 @@ from annotation.errors import NotAMember
 from annotation.models import Project, Rater, Submission, User
 from annotation.personalising import Interface, interface_of, read_interface
 from annotation.preparing import Prepared
+from annotation.sessions import at_hand
 
 P = ParamSpec("P")
 # What a guest's session holds: the id of their submission, and their settings of the screen.
@@ -83,10 +86,8 @@ def as_rater(
 ) -> Callable[..., HttpResponseBase]:
     """Load the project and the person's rater; signing in comes first, and what is not yours is 404."""
 
-    @wraps(view)
-    @never_cache
     @in_own_language
-    def wrapped(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def seen(request: HttpRequest, slug: str, claimed: Rater | None, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = request.user
         guest = None if isinstance(user, User) else guest_at_work(request, slug)
         if guest is not None:
@@ -96,11 +97,29 @@ def as_rater(
             # A script cannot follow a redirect to a form: it is told, and keeps the answer.
             wants_page = request.method == "GET" and not is_htmx(request)
             return redirect_to_login(request.get_full_path()) if wants_page else HttpResponse(status=401)
-        at_work = _AT_WORK.fetch(user=user.pk, slug=slug)
-        rater = at_work[0] if at_work and at_work[0].role is not None else _first_time(user, slug)
+        rater = claimed
+        if rater is None or rater.user_id != user.pk or rater.role is None:
+            rater = _first_time(user, slug)
         return view(request, rater.project, rater, *args, **kwargs)
 
+    @wraps(view)
+    @never_cache
+    def wrapped(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        claimed = _claimed(request, slug)
+        with at_hand(None if claimed is None else claimed.user):
+            return seen(request, slug, claimed, *args, **kwargs)
+
     return wrapped
+
+
+def _claimed(request: HttpRequest, slug: str) -> Rater | None:
+    """Return the rater of whom the session names, with their account: whether it is theirs is not checked here."""
+    try:
+        user = UUID(request.session.get(SESSION_KEY, ""))
+    except ValueError:
+        return None
+    found = _AT_WORK.fetch(user=user, slug=slug)
+    return found[0] if found else None
 
 
 def visit_of(request: HttpRequest) -> Submission | None:

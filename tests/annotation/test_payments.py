@@ -334,7 +334,7 @@ def test_upgrade_books_what_was_answered_before(project: Project, monkeypatch: p
     columns = ("key", "kind", "amount_usd", "rater", "assignment", "project")
     before = set(LedgerEntry.objects.values_list(*columns))
     LedgerEntry.objects.all()._raw_delete(connection.alias)
-    migration = import_module("annotation.migrations.0012_book_answers")
+    migration = import_module("annotation.migrations.0015_book_answers")
     monkeypatch.setattr(migration, "BATCH", 2)
     migration.book_what_was_answered(apps, None)
     assert set(LedgerEntry.objects.values_list(*columns)) == before
