@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from annotation.assigning import release
+from annotation.crowd.paying import book_reward_of
 from annotation.crowd.prolific.client import ProlificClient
 from annotation.models import CrowdStudy, Platform, Submission
 
@@ -43,14 +45,17 @@ def state_of(said: str) -> State | None:
 def note_state(submission: Submission, state: State, *, said_at: datetime) -> bool:
     """Keep what the platform says of a submission, unless it said something newer; say whether anything changed.
 
-    One conditional update. Pairs that somebody holds who is gone are given back.
+    One conditional update, and with it what the platform pays for that by itself. Pairs that somebody holds who is
+    gone are given back.
     """
     older = Submission.objects.filter(pk=submission.pk, state_at__lt=said_at).exclude(state=state)
-    if not older.update(state=state, state_at=said_at):
-        # The same state again is no change, but what is older than this one no longer counts.
-        Submission.objects.filter(pk=submission.pk, state=state, state_at__lt=said_at).update(state_at=said_at)
-        return False
-    submission.state, submission.state_at = state, said_at
+    with transaction.atomic():
+        if not older.update(state=state, state_at=said_at):
+            # The same state again is no change, but what is older than this one no longer counts.
+            Submission.objects.filter(pk=submission.pk, state=state, state_at__lt=said_at).update(state_at=said_at)
+            return False
+        submission.state, submission.state_at = state, said_at
+        book_reward_of(submission, now=said_at)
     if state in OVER:
         release(submission.study.project, submission.guest.rater)
     return True
