@@ -27,6 +27,7 @@ from annotation.models import (
     Assignment,
     AssignmentState,
     EntryKind,
+    Exclusion,
     LedgerEntry,
     LineOutcome,
     Origin,
@@ -260,6 +261,12 @@ def _misbooked(now: datetime) -> "QuerySet[Any]":
         Q(kind=EntryKind.REPEAT, assignment__repeats__isnull=False)
         | Q(kind=EntryKind.LATE, assignment__repeats__isnull=True, assignment__state=AssignmentState.EXTRA)
         | Q(kind=EntryKind.ANSWER, assignment__repeats__isnull=True, assignment__state=AssignmentState.SUBMITTED)
+        # Taken out of the count, or back into it, after it was booked.
+        | Q(
+            Exists(Exclusion.objects.filter(rater=OuterRef("rater"))),
+            kind__in=[EntryKind.ANSWER, EntryKind.LATE],
+            assignment__repeats__isnull=True,
+        )
     )
     # An answer earned what is left of its promise, which the budget has paid.
     sums = LedgerEntry.objects.filter(assignment=OuterRef("assignment")).order_by().values("assignment")

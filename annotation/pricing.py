@@ -143,7 +143,7 @@ def _checked(
 
 
 def _per_unit(rate: PayRate, tier: str) -> Decimal:
-    return rate.expert_usd if tier == Tier.EXPERT else rate.crowd_usd
+    return rate.crowd_usd if tier == Tier.CROWD else rate.expert_usd
 
 
 def _whole(usd: Decimal) -> Decimal:

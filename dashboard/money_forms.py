@@ -18,7 +18,7 @@ class RateForm(forms.Form):
 
     basis = forms.ChoiceField(label="Paid for", choices=PayBasis.choices)
     crowd_usd = usd_field("Crowd", "US dollars for one of these.", required=True)
-    expert_usd = usd_field("Experts", "US dollars. Empty: as the crowd.")
+    expert_usd = usd_field("Experts", "US dollars, adjudicators too. Empty: as the crowd.")
     most_minutes = forms.DecimalField(
         label="Minutes paid at most",
         help_text="For one answer, where minutes are paid.",

@@ -75,7 +75,7 @@ def _expected_usd(project: Project, tier: str, seconds: float) -> Decimal:
     rate = project.rate
     if rate is None or rate.basis == PayBasis.ANSWER:
         return pay_usd(project, tier)
-    per_minute = rate.expert_usd if tier == Tier.EXPERT else rate.crowd_usd
+    per_minute = rate.crowd_usd if tier == Tier.CROWD else rate.expert_usd
     return min(per_minute * Decimal(repr(seconds)) / 60, most_of(rate, tier))
 
 
