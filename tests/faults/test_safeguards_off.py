@@ -14,7 +14,12 @@ from tests.faults.processes import Plant, scheduler, wait_for_start, worker
 from tests.faults.servers import PrivateRabbitMQ, wait_until
 from tests.judge_server import JudgeServer
 
-pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.xdist_group("faults")]
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.rabbitmq,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("faults"),
+]
 
 PAIRS = 20
 TASKS = 2

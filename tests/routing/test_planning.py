@@ -23,7 +23,7 @@ from routing.plans.reasoning import reasons_of
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 
 def judged_project(n: int = 60, **overrides: object) -> tuple[Project, list[Pair]]:
