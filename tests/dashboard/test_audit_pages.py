@@ -13,6 +13,8 @@ from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/routing/audit/"
 CHART = "/projects/helpfulness/charts/{}-light-wide.svg"
 N = 240

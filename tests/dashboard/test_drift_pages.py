@@ -14,6 +14,8 @@ from routing.predicting.refitting import WANTED, refit
 from routing.tasks import refit_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/routing/drift/"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

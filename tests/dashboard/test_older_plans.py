@@ -14,7 +14,7 @@ from routing.plans.replanning import left_of, replan
 from tests.builders import make_pair, make_project
 from tests.judged import judge_pairs, make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 # What `figures` held in release 0.4.
 KEPT = {

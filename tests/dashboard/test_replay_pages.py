@@ -18,6 +18,8 @@ from routing.studies.studying import DEAD_AFTER, work_study
 from tests.builders import make_project
 from tests.replayable import add_judge_with_few_labels, make_replayable
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/routing/replays/"
 WANTED = {"judge": "gpt", "budgets": "25, 10 %", "repeats": 2, "guarantee": "on", "seed": 4}
 

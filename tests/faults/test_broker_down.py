@@ -142,6 +142,7 @@ def test_broker_away_for_long(
     assert read_books([run, late_run], judge.calls) == Books(2 * pairs, 2 * pairs, 0, 0, 0, 0, 0, pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("faults")
 def test_broker_without_memory_keeps_no_click_waiting(
     plant: Plant, judge: JudgeServer, broker: PrivateRabbitMQ

@@ -15,7 +15,7 @@ from tests.faults.processes import CeleryProcess, Plant, scheduler, worker
 from tests.faults.servers import wait_until
 from tests.judge_server import Call, JudgeServer, Served, prefer_longer
 
-pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 PAIRS = 15
 TASKS = 2

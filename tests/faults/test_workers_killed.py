@@ -93,6 +93,7 @@ def test_queue_purged_in_mid_run(plant: Plant, judge: JudgeServer, broker: Priva
     assert read_books(run, judge.calls) == all_answered(PAIRS, extra_calls=0)
 
 
+@pytest.mark.slow
 def test_stopping_worker_stores_what_it_asked_and_begins_nothing(
     plant: Plant, judge: JudgeServer, settings: Settings
 ) -> None:

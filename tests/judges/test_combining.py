@@ -32,7 +32,7 @@ from tests.builders import make_pair, make_preference, make_project
 from tests.judge_server import Behaviour, Call, JudgeServer, Served, failure, prefer_longer, verdict
 from tests.judged import make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 PRICES: dict[str, Any] = {"price_input_usd_per_million": Decimal(1), "price_output_usd_per_million": Decimal(2)}
 

@@ -27,7 +27,7 @@ from routing.tasks import refit_after_answer, refit_after_run
 from tests.builders import make_person, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
