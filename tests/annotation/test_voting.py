@@ -1,7 +1,6 @@
 """How many answers a pair wants, where it stands in the queue, and transactions that are begun again."""
 
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from annotation.retrying import TRIES, in_transaction
 from annotation.voting import set_votes
 from tests.annotation.test_assigning_races import at_once, broken
 from tests.builders import make_pair, make_person, make_project
+from tests.faults.servers import wait_until
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -184,8 +184,7 @@ def test_a_deadlock_that_others_cause_costs_no_answer() -> None:
             list(Task.objects.select_for_update().filter(pk=held.task_id))
             both.wait(timeout=10)
             # Who waits first is broken off: PostgreSQL looks for a deadlock when somebody has waited for a second.
-            while not somebody_waits():
-                time.sleep(0.01)
+            wait_until(somebody_waits, seconds=10, what="the other one waits for a row")
             list(Task.objects.select_for_update().filter(pk=other.pk))
 
     def answer_both() -> None:
@@ -208,13 +207,14 @@ def test_a_deadlock_that_others_cause_costs_no_answer() -> None:
 
 
 def somebody_waits() -> bool:
-    """Say whether a session of this database waits for another's row."""
+    """Say whether a session of this database waits for a lock; `pg_stat_activity` would be read once a transaction."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_locks"
+            " WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())))"
         )
-        (waiting,) = cursor.fetchone()
-    return bool(waiting)
+        (waits,) = cursor.fetchone()
+    return bool(waits)
 
 
 class BrokenOff(Exception):
