@@ -98,9 +98,9 @@ def set_rate(
 ) -> PayRate:
     """Pay so much from now on, for an answer or a minute; what was answered keeps its pay. The same again makes none.
 
-    Without `expert_usd` experts are paid as the crowd is. `pay_per_answer_usd` becomes the most one answer of the crowd
-    is paid, which plans count by. Where people work already, what they were paid so far becomes the first rate. Raises
-    `AnnotationError` in words. Locks the project.
+    Adjudicators are paid as experts, and without `expert_usd` both as the crowd. `pay_per_answer_usd` becomes the most
+    one answer of the crowd is paid, which plans count by. Where people work already, what they were paid so far becomes
+    the first rate. Raises `AnnotationError` in words. Locks the project.
     """
     values = _checked(basis, crowd_usd, crowd_usd if expert_usd is None else expert_usd, most_minutes)
     with transaction.atomic():
