@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html import unescape
@@ -252,7 +253,7 @@ def let_work(
     seen: list[str] = []
     paused: list[Rater] = []
     draw = random.Random(seed)
-    with ThreadPoolExecutor(len(crowd) + 1) as pool:
+    with closing(server), ThreadPoolExecutor(len(crowd) + 1) as pool:
         working = [pool.submit(person.work, until) for person in crowd]
         watching = pool.submit(_watch, project, working, seen, paused)
         tick = 0
@@ -268,7 +269,6 @@ def let_work(
         looks = watching.result()
         for one in working:
             one.result()
-    server.close()
     return Crowd(crowd, seen, looks, paused)
 
 
