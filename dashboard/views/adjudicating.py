@@ -14,7 +14,7 @@ from annotation.questions import Asked
 from annotation.showing import sample_screen
 from dashboard.access import adjudicated, managed
 from dashboard.quality_forms import DecisionForm, QueueForm, names_in
-from dashboard.views.showing import show_people, status_of
+from dashboard.views.showing import show_tab, status_of
 from routing.errors import RoutingError
 from routing.labels.adjudicating import (
     Vote,
@@ -51,7 +51,7 @@ def adjudication(request: HttpRequest, project: Project) -> HttpResponse:
         "decided_pairs": decided.count(),
         "causes": [(Cause(cause).label, number) for cause, number in causes_of(project).items()],
     }
-    return show_people(request, project, "adjudication.html", "adjudication", context, status=status_of(form))
+    return show_tab(request, project, "adjudication.html", "adjudication", context, status=status_of(form))
 
 
 @require_POST

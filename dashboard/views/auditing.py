@@ -7,7 +7,7 @@ from annotation.models import Project
 from dashboard import charting
 from dashboard.access import managed
 from dashboard.surveying import surveyed
-from dashboard.views.showing import show_routing
+from dashboard.views.showing import show_tab
 
 
 @require_GET
@@ -17,4 +17,4 @@ def audit(request: HttpRequest, project: Project) -> HttpResponse:
     survey = surveyed(project)
     charts = {chart.name: chart for chart in charting.offered(project, ("parts", "rounds"))}
     context = {"survey": survey, "report": survey.report, "parts": charts.get("parts"), "rounds": charts.get("rounds")}
-    return show_routing(request, project, "audit.html", "audit", context)
+    return show_tab(request, project, "audit.html", "audit", context)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation.models import Project
 from dashboard import charting
 from dashboard.access import managed
-from dashboard.views.showing import show_routing
+from dashboard.views.showing import show_tab
 from dashboard.watching import RULE, watch
 from routing.predicting.alarming import SCORE_LIMIT
 from routing.predicting.refitting import ask_refit
@@ -28,7 +28,7 @@ def drift(request: HttpRequest, project: Project) -> HttpResponse:
     }
     if request.headers.get("HX-Request") == "true":
         return render(request, "dashboard/_drift.html", {"project": project, **context})
-    return show_routing(request, project, "drift.html", "drift", context)
+    return show_tab(request, project, "drift.html", "drift", context)
 
 
 @require_POST

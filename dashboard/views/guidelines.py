@@ -10,7 +10,7 @@ from annotation.guiding import changed_lines, history_of, revise_guidelines
 from annotation.models import Project, User
 from dashboard.access import managed
 from dashboard.training_forms import GuidelinesForm
-from dashboard.views.showing import show_guidelines
+from dashboard.views.showing import show_tab
 
 # How many versions are listed with what they changed, unless all are asked for.
 LISTED, ALL = 20, 10_000
@@ -39,6 +39,4 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
         "preview_changes": changed_lines(project.guidelines, form.preview()) if project.guidelines else [],
     }
     is_refused = form.is_bound and bool(form.errors)
-    return show_guidelines(
-        request, project, "guidelines.html", "guidelines", context, status=422 if is_refused else 200
-    )
+    return show_tab(request, project, "guidelines.html", "guidelines", context, status=422 if is_refused else 200)

@@ -13,7 +13,7 @@ from dashboard.access import managed
 from dashboard.mixes import judges_to_search, listed_searches, search_tables
 from dashboard.studies import followed, judges_to_replay
 from dashboard.study_forms import MixForm
-from dashboard.views.showing import show_routing, status_of
+from dashboard.views.showing import show_tab, status_of
 from dashboard.views.studying import queued
 from routing.models import Study, StudyKind, StudyState
 
@@ -27,7 +27,7 @@ def mixes(request: HttpRequest, project: Project) -> HttpResponse:
     if way := queued(request, project, StudyKind.MIXES, form):
         return way
     context = {"form": form, "searches": listed_searches(_searches(project)), "ready": ready, "short": short}
-    return show_routing(request, project, "mixes.html", "mixes", context, status=status_of(form))
+    return show_tab(request, project, "mixes.html", "mixes", context, status=status_of(form))
 
 
 @require_GET
@@ -39,7 +39,7 @@ def mix_search(request: HttpRequest, project: Project, study_id: UUID) -> HttpRe
     if found.state == StudyState.DONE:
         charts = charting.of_study(found)
         context |= {"result": found.result, "tables": search_tables(found.result), "charts": charts}
-    return show_routing(request, project, "mix_search.html", "mixes", context)
+    return show_tab(request, project, "mix_search.html", "mixes", context)
 
 
 @require_GET

@@ -11,7 +11,7 @@ from dashboard.access import managed
 from dashboard.forms import MemberForm
 from dashboard.inviting import DashboardError, add_member
 from dashboard.remembering import report
-from dashboard.views.showing import show_people, status_of
+from dashboard.views.showing import show_tab, status_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -40,7 +40,7 @@ def people(request: HttpRequest, project: Project) -> HttpResponse:
             for rater in raters
         ],
     }
-    return show_people(request, project, "people.html", "people", context, status=status_of(form))
+    return show_tab(request, project, "people.html", "people", context, status=status_of(form))
 
 
 def _standing(quality: dict[str, Any] | None) -> dict[str, Any]:

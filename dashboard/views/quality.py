@@ -20,7 +20,7 @@ from dashboard.access import managed
 from dashboard.quality_forms import GoldForm, ReasonForm, RevokeForm, StandardsForm
 from dashboard.remembering import report
 from dashboard.sign_names import sign_row, why_paused
-from dashboard.views.showing import show_people, status_of
+from dashboard.views.showing import show_tab, status_of
 from routing.models import LabelSource
 
 GOLD_LISTED = 200
@@ -76,7 +76,7 @@ def checks(request: HttpRequest, project: Project) -> HttpResponse:
         "gold_pairs": live.count(),
         "revoke_form": RevokeForm(),
     }
-    return show_people(request, project, "checks.html", "checks", context, status=status_of(form))
+    return show_tab(request, project, "checks.html", "checks", context, status=status_of(form))
 
 
 @require_POST
@@ -149,7 +149,7 @@ def _show_person(
         "exclude_form": ReasonForm(),
         **(more or {}),
     }
-    return show_people(request, project, "person.html", "people", context, status=status)
+    return show_tab(request, project, "person.html", "people", context, status=status)
 
 
 def _of(rows: list[dict[str, Any]], rater: Rater) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from dashboard import charting
 from dashboard.access import managed
 from dashboard.studies import followed, judges_to_replay, listed, replay_tables
 from dashboard.study_forms import ReplayForm
-from dashboard.views.showing import show_routing, status_of
+from dashboard.views.showing import show_tab, status_of
 from dashboard.views.studying import queued
 from routing.models import Study, StudyKind, StudyState
 
@@ -33,7 +33,7 @@ def replays(request: HttpRequest, project: Project) -> HttpResponse:
         "ready": ready,
         "short": [one for one in judges if one.reason],
     }
-    return show_routing(request, project, "replays.html", "replays", context, status=status_of(form))
+    return show_tab(request, project, "replays.html", "replays", context, status=status_of(form))
 
 
 @require_GET
@@ -48,7 +48,7 @@ def replay(request: HttpRequest, project: Project, study_id: UUID) -> HttpRespon
             "tables": replay_tables(found.result),
             "charts": charting.of_study(found),
         }
-    return show_routing(request, project, "replay.html", "replays", context)
+    return show_tab(request, project, "replay.html", "replays", context)
 
 
 @require_GET

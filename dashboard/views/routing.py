@@ -15,7 +15,7 @@ from dashboard import charting, planning
 from dashboard.access import managed
 from dashboard.forms import PlanForm
 from dashboard.progressing import plan_progress
-from dashboard.views.showing import show, show_routing, status_of
+from dashboard.views.showing import show, show_tab, status_of
 from routing.auditing.comparing import HELPS_NOT, compare_rounds
 from routing.models import Plan, PlanState
 from routing.plans.applying import queue_apply
@@ -56,7 +56,7 @@ def routing(request: HttpRequest, project: Project) -> HttpResponse:
         "verdict": compared.text,
         "helps_not": compared.outcome == HELPS_NOT,
     }
-    return show_routing(request, project, "routing.html", "routing", context, status=status_of(form))
+    return show_tab(request, project, "routing.html", "routing", context, status=status_of(form))
 
 
 @require_GET

@@ -26,21 +26,24 @@ SECTIONS = (
     ("money", "Money"),
 )
 
-# The pages of routing, in the order of their tabs: address and title.
-ROUTING_TABS = (
-    ("routing", "Plans"),
-    ("signals", "Signals"),
-    ("replays", "Replay"),
-    ("mixes", "Mixes"),
-    ("audit", "Audit"),
-    ("drift", "Drift"),
-)
+# The pages of a section that has several, in the order of their tabs: address and title.
+TABS = {
+    # What people learn by.
+    "guidelines": (("guidelines", "Guidelines"), ("training", "Practice and questions")),
+    "routing": (
+        ("routing", "Plans"),
+        ("signals", "Signals"),
+        ("replays", "Replay"),
+        ("mixes", "Mixes"),
+        ("audit", "Audit"),
+        ("drift", "Drift"),
+    ),
+    # Who answers, how they are checked, and what somebody decides after them.
+    "people": (("people", "People"), ("checks", "Gold and rules"), ("adjudication", "Adjudication")),
+}
 
-# What people learn by.
-GUIDELINES_TABS = (("guidelines", "Guidelines"), ("training", "Practice and questions"))
 
-
-def show_guidelines(
+def show_tab(
     request: HttpRequest,
     project: Project,
     template: str,
@@ -49,41 +52,12 @@ def show_guidelines(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """Render one of the pages of guidelines; its template extends `dashboard/_guidelines_layout.html`."""
-    tabs = {"tabs": GUIDELINES_TABS, "tab": tab}
-    return show(request, project, template, "guidelines", {**tabs, **(context or {})}, status=status)
-
-
-# Who answers, how they are checked, and what somebody decides after them.
-PEOPLE_TABS = (("people", "People"), ("checks", "Gold and rules"), ("adjudication", "Adjudication"))
-
-
-def show_people(
-    request: HttpRequest,
-    project: Project,
-    template: str,
-    tab: str,
-    context: dict[str, Any] | None = None,
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    """Render one of the pages of people; its template includes `dashboard/_people_tabs.html`."""
-    tabs = {"tabs": PEOPLE_TABS, "tab": tab}
-    return show(request, project, template, "people", {**tabs, **(context or {})}, status=status)
-
-
-def show_routing(
-    request: HttpRequest,
-    project: Project,
-    template: str,
-    tab: str,
-    context: dict[str, Any] | None = None,
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    """Render one of the pages of routing; its template extends `dashboard/_routing_layout.html`."""
-    tabs = {"tabs": ROUTING_TABS, "tab": tab, "alarm": reasons_of(project)}
-    return show(request, project, template, "routing", {**tabs, **(context or {})}, status=status)
+    """Render a page of a section that has several; its template extends the section's layout or includes its tabs."""
+    section = next(section for section, tabs in TABS.items() if tab in dict(tabs))
+    shared: dict[str, Any] = {"tabs": TABS[section], "tab": tab}
+    if section == "routing":
+        shared["alarm"] = reasons_of(project)
+    return show(request, project, template, section, {**shared, **(context or {})}, status=status)
 
 
 def show(

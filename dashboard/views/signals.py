@@ -11,7 +11,7 @@ from annotation.models import Project, User
 from dashboard.access import managed
 from dashboard.signal_forms import SignalForm, TagForm
 from dashboard.signalling import fetching_of, signal_survey, tagging_of
-from dashboard.views.showing import show_routing, status_of
+from dashboard.views.showing import show_tab, status_of
 from routing.signals.extending import settings_of
 from routing.signals.likening import ask_for_embeddings
 from routing.signals.tagging import tag_prompts
@@ -33,7 +33,7 @@ def signals(request: HttpRequest, project: Project) -> HttpResponse:
         "tag_form": TagForm(),
         "fetching": fetching_of(project, settings),
     }
-    return show_routing(request, project, "signals.html", "signals", context, status=status_of(form))
+    return show_tab(request, project, "signals.html", "signals", context, status=status_of(form))
 
 
 @require_POST

@@ -11,7 +11,7 @@ from annotation.learning import allow_another_try
 from annotation.models import Project, Rater, RaterKind
 from dashboard.access import managed
 from dashboard.training_desk import Desk
-from dashboard.views.showing import show_guidelines
+from dashboard.views.showing import show_tab
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -23,7 +23,7 @@ def training(request: HttpRequest, project: Project) -> HttpResponse:
         messages.success(request, "Stored. Who passed the gate stays passed.")
         return redirect("training", project.slug)
     status = 200 if desk.sent is None else 422
-    return show_guidelines(request, project, "training.html", "training", desk.context(), status=status)
+    return show_tab(request, project, "training.html", "training", desk.context(), status=status)
 
 
 @require_POST
