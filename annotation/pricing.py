@@ -118,6 +118,13 @@ def set_rate(
     return rate
 
 
+def set_pay_rules(project: Project, *, pay_floor_usd_per_hour: Decimal | None, payments_need_second: bool) -> None:
+    """Set what an hour should pay at least (None: no floor), and whether somebody else confirms payments drawn up."""
+    project.pay_floor_usd_per_hour = pay_floor_usd_per_hour
+    project.payments_need_second = payments_need_second
+    project.save(update_fields=["pay_floor_usd_per_hour", "payments_need_second"])
+
+
 def _checked(
     basis: str, crowd_usd: Decimal, expert_usd: Decimal, most_minutes: Decimal | None
 ) -> dict[str, str | Decimal | None]:

@@ -19,7 +19,7 @@ from annotation.money.errors import MoneyError
 from annotation.money.payers import Payer, channel_for
 from annotation.money.reconciling import LOOKED_UP, reconcile, settle_by_hand
 from annotation.money.sending import hand_out, mark_paid, send, set_up
-from annotation.pricing import set_rate
+from annotation.pricing import set_pay_rules, set_rate
 from dashboard.access import managed
 from dashboard.charting import offered
 from dashboard.money_forms import (
@@ -67,7 +67,7 @@ def change_rules(request: HttpRequest, project: Project) -> HttpResponse:
     form = RulesForm.of(project, request.POST)
     if not form.is_valid():
         return _page(request, project, rules_form=form)
-    Project.objects.filter(pk=project.pk).update(**form.cleaned_data)
+    set_pay_rules(project, **form.cleaned_data)
     messages.success(request, "Stored.")
     return redirect("money", project.slug)
 
