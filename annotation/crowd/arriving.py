@@ -18,6 +18,7 @@ from annotation.crowd.mturk import read_token
 from annotation.crowd.prolific.client import ProlificClient
 from annotation.crowd.prolific.signing import TOKEN_PARAMETER, SignedArrival, read_signed
 from annotation.crowd.states import state_of
+from annotation.joining.throttling import ADDRESS_TRIES, count_try
 from annotation.models import (
     ArrivalCheck,
     Assignment,
@@ -40,6 +41,14 @@ LIVE = (Submission.State.RESERVED, Submission.State.ACTIVE, Submission.State.AWA
 MAY_ARRIVE = (*LIVE, Submission.State.APPROVED)
 
 
+class Asker(NamedTuple):
+    """By which of this site's names a browser asked, from what network address, and when."""
+
+    host: str
+    address: str
+    now: datetime
+
+
 class Arrival(NamedTuple):
     """Who arrived, by the platform's ids, and how that is known."""
 
@@ -55,16 +64,18 @@ def arrive(
     parameters: Mapping[str, str],
     *,
     host: str,
+    address: str,
     now: datetime,
     held: Submission | None = None,
 ) -> Submission:
     """Let somebody in and return their submission, the same one as often as they come back to it.
 
-    `parameters` are those of the address, `host` the one this site was asked by, `held` what this browser is already
-    let in to. Asks the platform first where it must, outside of any transaction. Raises `ArrivalRefused`, in words for
-    who arrived, and `ArrivalUnchecked`.
+    `parameters` are those of the link, `host` the one this site was asked by, `address` where the browser is, `held`
+    what it is already let in to. Asks the platform first where it must, outside of any transaction, and for one address
+    only so often. Raises `ArrivalRefused`, in words for who arrived, `ArrivalUnchecked` and `TriedTooOften`.
     """
-    arrival = _READ[Platform(study.platform)](study, parameters, host, now)
+    asker = Asker(host, address, now)
+    arrival = _READ[Platform(study.platform)](study, parameters, asker)
     try:
         with transaction.atomic():
             return _let_in(study, arrival, now=now, held=held)
@@ -77,22 +88,22 @@ def arrive(
 # --- Who it is ------------------------------------------------------------------------------------------------------
 
 
-def _from_prolific(study: CrowdStudy, parameters: Mapping[str, str], host: str, now: datetime) -> Arrival:
+def _from_prolific(study: CrowdStudy, parameters: Mapping[str, str], asker: Asker) -> Arrival:
     if not study.external_id:
         raise ArrivalRefused(_("This study is not ready yet. Return it on Prolific and tell its researcher."))
     token = parameters.get(TOKEN_PARAMETER, "")
     if token:
         try:
-            signed = read_signed(token, host=host, now=now)
+            signed = read_signed(token, host=asker.host, now=asker.now)
         except ArrivalUnchecked:
             # Without the keys nothing of the token counts, and Prolific itself is asked about what the address says.
             if not parameters.get("SESSION_ID"):
                 raise
-            return _asked_of_prolific(study, parameters)
+            return _asked_of_prolific(study, parameters, asker)
         return Arrival(*_ids(study, signed.claim), ArrivalCheck.SIGNED, signed=signed)
     if study.arrival_check == ArrivalCheck.SIGNED:
         raise ArrivalRefused(_("This link is not from Prolific. Open the study there again."))
-    return _asked_of_prolific(study, parameters)
+    return _asked_of_prolific(study, parameters, asker)
 
 
 def _ids(study: CrowdStudy, said: Mapping[str, str]) -> tuple[str, str]:
@@ -105,9 +116,13 @@ def _ids(study: CrowdStudy, said: Mapping[str, str]) -> tuple[str, str]:
     return person, visit
 
 
-def _asked_of_prolific(study: CrowdStudy, parameters: Mapping[str, str]) -> Arrival:
-    """Ask Prolific whether this person has this submission in this study, and may still work on it."""
+def _asked_of_prolific(study: CrowdStudy, parameters: Mapping[str, str], asker: Asker) -> Arrival:
+    """Ask Prolific whether this person has this submission in this study, and may still work on it.
+
+    Anybody can write such a link, and each costs a question to Prolific, which takes only so many from this site.
+    """
     person, visit = _ids(study, parameters)
+    count_try("arrival", asker.address, limit=ADDRESS_TRIES, now=asker.now)
     try:
         there = ProlificClient.configured().read_submission(visit)
     except CrowdError as error:
@@ -123,7 +138,7 @@ def _asked_of_prolific(study: CrowdStudy, parameters: Mapping[str, str]) -> Arri
     return Arrival(person, visit, ArrivalCheck.API)
 
 
-def _from_anywhere(study: CrowdStudy, parameters: Mapping[str, str], host: str, now: datetime) -> Arrival:
+def _from_anywhere(study: CrowdStudy, parameters: Mapping[str, str], asker: Asker) -> Arrival:
     asked = read_generic(study.settings)
     person = parameters.get(asked.id_parameter, "")
     visit = parameters.get(asked.visit_parameter, "") if asked.visit_parameter else person
@@ -135,7 +150,7 @@ def _from_anywhere(study: CrowdStudy, parameters: Mapping[str, str], host: str, 
     return Arrival(person, visit, ArrivalCheck.NONE, captured)
 
 
-def _from_mturk(study: CrowdStudy, parameters: Mapping[str, str], host: str, now: datetime) -> Arrival:
+def _from_mturk(study: CrowdStudy, parameters: Mapping[str, str], asker: Asker) -> Arrival:
     """Read what our own page in MTurk's frame signed; nobody arrives by MTurk's bare parameters."""
     said = read_token(study, parameters.get(MTURK_TOKEN, ""))
     return Arrival(said["worker"], said["assignment"], ArrivalCheck.NONE)

@@ -1,5 +1,6 @@
 """Where crowd platforms meet this site: arrivals, the end page, MTurk's frame, and events."""
 
+from http import HTTPStatus
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,6 +16,8 @@ from annotation.crowd import arriving, ending
 from annotation.crowd.errors import ArrivalRefused, ArrivalUnchecked, EventRefused
 from annotation.crowd.mturk import SUBMIT_ORIGINS, TOKEN_PARAMETER, read_frame
 from annotation.crowd.prolific.hooks import read_event, take_event
+from annotation.joining.errors import TriedTooOften
+from annotation.joining.throttling import address_of
 from annotation.models import CrowdStudy, Platform, Project, Rater, Submission
 from annotation.views.access import SUBMISSION, as_rater, in_own_language, visit_of
 
@@ -29,13 +32,21 @@ AGAIN_SECONDS = 60
 def arrive(request: HttpRequest, study_id: UUID) -> HttpResponse:
     """Let somebody in whom a platform sent, and bind this browser to their submission."""
     study = get_object_or_404(CrowdStudy.objects.select_related("project"), pk=study_id)
-    host = request.get_host()
     try:
-        submission = arriving.arrive(study, request.GET.dict(), host=host, now=timezone.now(), held=visit_of(request))
+        submission = arriving.arrive(
+            study,
+            request.GET.dict(),
+            host=request.get_host(),
+            address=address_of(request),
+            now=timezone.now(),
+            held=visit_of(request),
+        )
     except ArrivalRefused as error:
-        return _turned_away(request, study, str(error), status=403)
+        return _turned_away(request, study, str(error), status=HTTPStatus.FORBIDDEN)
+    except TriedTooOften as error:
+        return _turned_away(request, study, str(error), status=HTTPStatus.TOO_MANY_REQUESTS)
     except ArrivalUnchecked as error:
-        response = _turned_away(request, study, str(error), status=503)
+        response = _turned_away(request, study, str(error), status=HTTPStatus.SERVICE_UNAVAILABLE)
         response["Retry-After"] = str(AGAIN_SECONDS)
         return response
     _bind(request, submission)
@@ -52,7 +63,7 @@ def _bind(request: HttpRequest, submission: Submission) -> None:
 
 
 def _turned_away(request: HttpRequest, study: CrowdStudy, why: str, *, status: int) -> HttpResponse:
-    context = {"study": study, "why": why, "may_try_again": status == 503}
+    context = {"study": study, "why": why, "may_try_again": status != HTTPStatus.FORBIDDEN}
     return render(request, "annotation/arrival.html", context, status=status)
 
 
@@ -85,7 +96,7 @@ def mturk(request: HttpRequest, study_id: UUID) -> HttpResponse:
     try:
         frame = read_frame(study, request.GET.dict())
     except ArrivalRefused as error:
-        return _turned_away(request, study, str(error), status=403)
+        return _turned_away(request, study, str(error), status=HTTPStatus.FORBIDDEN)
     context = {"study": study, "frame": frame, "token_parameter": TOKEN_PARAMETER}
     response = render(request, "annotation/mturk.html", context)
     origins = list(SUBMIT_ORIGINS)

@@ -85,7 +85,7 @@ def test_a_manager_invites_and_somebody_joins(visitor: Any) -> None:
     terms = ProlificTerms(minutes=10, reward=Decimal("1.50"), places=10)
     study = set_up_study(project, platform="prolific", name="First wave", arrival_check="api", terms=terms)
     panel = set_up_study(project, platform="generic", name="Panel", generic={"id_parameter": "participant"})
-    arrive(panel, {"participant": "p1"}, host="localhost", now=timezone.now())
+    arrive(panel, {"participant": "p1"}, host="localhost", address="", now=timezone.now())
     for name, address in (
         ("crowd", ""),
         ("a new study", "new/prolific/"),

@@ -14,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from annotation.crowd import arriving
 from annotation.crowd.arriving import arrive as let_in
 from annotation.crowd.errors import ArrivalRefused, CrowdError
 from annotation.crowd.prolific.signing import read_signed
@@ -164,7 +165,7 @@ def test_of_many_browsers_with_one_token_one_is_let_in(study: CrowdStudy, prolif
     def reach() -> None:
         start.wait()
         try:
-            let.append(let_in(study, {"prolific_token": token}, host="testserver", now=timezone.now()))
+            let.append(let_in(study, {"prolific_token": token}, host="testserver", address="", now=timezone.now()))
         except ArrivalRefused as error:
             refused.append(error)
         finally:
@@ -281,6 +282,23 @@ def test_prolific_that_cannot_be_asked_lets_nobody_in_and_says_so(
     assert Submission.objects.count() == 0
 
 
+def test_links_that_anybody_can_write_ask_prolific_only_so_often(
+    project: Project, prolific: ProlificServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "ADDRESS_TRIES", 3)
+    study = make_crowd_study(project, prolific, "api")
+    prolific.add_submission()
+    for number in range(3):
+        assert arrive(Client(), study, **{**UNSIGNED, "SESSION_ID": f"guess{number}"}).status_code == 403
+    asked = len(prolific.asked)
+    response = arrive(Client(), study, **UNSIGNED)
+    assert (response.status_code, "Wait a quarter of an hour" in response.text) == (429, True)
+    assert len(prolific.asked) == asked
+    # Elsewhere, and by a signed link, people come in as before.
+    assert arrive(Client(REMOTE_ADDR="192.0.2.7"), study, **UNSIGNED).status_code == 302
+    assert arrive(Client(), study, prolific.signer.token()).status_code == 302
+
+
 def test_a_site_without_a_token_lets_nobody_in_and_fails_in_words(
     project: Project, prolific: ProlificServer, settings: Settings
 ) -> None:
@@ -317,8 +335,11 @@ def test_prolific_is_never_set_up_without_a_check(project: Project, settings: Se
 
 def test_a_token_for_another_host_is_refused_here(study: CrowdStudy, prolific: ProlificServer) -> None:
     token = prolific.signer.token(aud="https://testserver")
-    assert let_in(study, {"prolific_token": token}, host="testserver", now=timezone.now()).external_id == SESSION
+    assert (
+        let_in(study, {"prolific_token": token}, host="testserver", address="", now=timezone.now()).external_id
+        == SESSION
+    )
     token = prolific.signer.token(aud="https://testserver", exp=int(time.time()) + 400)
     assert STUDY in str(jwt.decode(token, options={"verify_signature": False}))
     with pytest.raises(CrowdError, match="not from Prolific"):
-        let_in(study, {"prolific_token": token}, host="other.example.org", now=timezone.now())
+        let_in(study, {"prolific_token": token}, host="other.example.org", address="", now=timezone.now())
