@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotation.views import answering, crowd, guidelines, interface, joining, signing_in, suggesting, training
+from annotation.views import answering, crowd, guidelines, interface, joining, openid, signing_in, suggesting, training
 from annotation.views.access import in_own_language
 
 urlpatterns = [
@@ -10,6 +10,9 @@ urlpatterns = [
     path("sign-in/code/", signing_in.code, name="sign_in_code"),
     path("sign-in/link/", signing_in.ask_for_link, name="ask_for_link"),
     path("sign-in/link/<str:token>/", signing_in.by_link, name="sign_in_by_link"),
+    path("sign-in/openid/", openid.start, name="openid"),
+    path("sign-in/openid/return/", openid.come_back, name="openid_return"),
+    path("sign-in/openid/account/", openid.connection, name="openid_connection"),
     path("join/<str:token>/", joining.join, name="join"),
     path("join/project/<slug:slug>/", joining.join_open, name="join_open"),
     # Where crowd platforms send people, and what they tell by themselves.

@@ -135,6 +135,21 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 # Whoever manages a project has to set up a second step of signing in first (TOTP).
 REQUIRE_SECOND_STEP: bool = env.bool("TIEBREAK_REQUIRE_SECOND_STEP", default=False)
+# Signing in by an OpenID Connect provider: off without an issuer. What is wrong here `manage.py check` says, and
+# nobody signs in by it until it is right (annotation/joining/openid/configuring.py reads it).
+OIDC = {
+    "issuer": env.str("TIEBREAK_OIDC_ISSUER", default=""),
+    "client_id": env.str("TIEBREAK_OIDC_CLIENT_ID", default=""),
+    "client_secret": env.str("TIEBREAK_OIDC_CLIENT_SECRET", default=""),
+    "scopes": env.str("TIEBREAK_OIDC_SCOPES", default="openid email profile"),
+    "label": env.str("TIEBREAK_OIDC_LABEL", default=""),
+    "domains": env.str("TIEBREAK_OIDC_DOMAINS", default=""),
+    "sign_up": env.str("TIEBREAK_OIDC_SIGN_UP", default="false"),
+    "link_by_email": env.str("TIEBREAK_OIDC_LINK_BY_EMAIL", default="false"),
+    "roles_claim": env.str("TIEBREAK_OIDC_ROLES_CLAIM", default=""),
+    "roles": env.str("TIEBREAK_OIDC_ROLES", default=""),
+    "trusted_methods": env.str("TIEBREAK_OIDC_TRUSTED_METHODS", default=""),
+}
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign_in"

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.cache import never_cache
 
 from annotation.assigning import rater_for
-from annotation.joining.second_step import needs_second_step
+from annotation.joining.second_step import PROVEN, needs_second_step
 from annotation.models import Project, Rater, Role, User
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ def signed_in(view: Callable[Concatenate[HttpRequest, User, P], HttpResponseBase
             if request.headers.get("HX-Request") == "true":
                 return HttpResponse(status=401)
             return redirect_to_login(request.get_full_path())
-        if needs_second_step(user):
+        if not request.session.get(PROVEN) and needs_second_step(user):
             return redirect("second_step")
         return view(request, user, *args, **kwargs)
 

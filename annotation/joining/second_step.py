@@ -23,6 +23,8 @@ STEP_SECONDS = 30
 DRIFT_STEPS = 1
 RECOVERY_CODES = 10
 TRIES = 8
+# What a session holds whose second step a trusted provider asked for.
+PROVEN = "second_step_proven"
 
 
 class SetUp(NamedTuple):

@@ -14,7 +14,7 @@ from annotation.models.crowds import CrowdFit
 from annotation.models.gold import Exclusion, Gold, GoldKind, GoldSource
 from annotation.models.guidelines import GuidelinesVersion
 from annotation.models.imports import Import
-from annotation.models.joining import Invitation, SecondStep, SignInLink, Throttle
+from annotation.models.joining import Identity, Invitation, SecondStep, SignInLink, Throttle
 from annotation.models.money import (
     EntryKind,
     LedgerEntry,
@@ -71,6 +71,7 @@ __all__ = [
     "GoldSource",
     "Guest",
     "GuidelinesVersion",
+    "Identity",
     "Import",
     "Invitation",
     "LedgerEntry",

@@ -1,4 +1,4 @@
-"""How people come in: invitations, links that sign in once, the second step, and how often somebody may try."""
+"""How people come in: invitations, links that sign in once, identities, the second step, limits on tries."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -64,6 +64,27 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"a link of {self.user}"
+
+
+class Identity(models.Model):
+    """Who somebody is at an OpenID Connect provider: its name for them never changes, unlike their address there."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="identities")
+    issuer = models.CharField(max_length=500, help_text="The provider, as it names itself.")
+    subject = models.CharField(max_length=255, help_text="The provider's name for this person.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "identities"
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="one_account_per_issuer_and_subject"),
+            models.UniqueConstraint(fields=["user", "issuer"], name="one_identity_per_user_and_issuer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.issuer}"
 
 
 class SecondStep(models.Model):

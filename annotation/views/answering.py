@@ -22,6 +22,7 @@ from annotation.diffing import word_diff
 from annotation.errors import AlreadyAnswered, AnnotationError, AnswerInvalid, LeaseLost, LeaseNotYours, TooLate
 from annotation.forms import CONFIDENCES, AnswerForm, DraftForm, SkipForm
 from annotation.guiding import notice_for
+from annotation.joining.openid import configuring
 from annotation.learning import Stage, stage_of
 from annotation.leasing import ANSWERED
 from annotation.models import Assignment, Project, Rater, SkipReason, Suggestion, User
@@ -54,7 +55,7 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
     projects = Project.objects.filter(memberships__user=user)
     rows = [(project, assigning.progress_of(project, assigning.rater_for(project, user))) for project in projects]
-    return render(request, "annotation/index.html", {"rows": rows})
+    return render(request, "annotation/index.html", {"rows": rows, "provider": configuring.label()})
 
 
 @require_GET

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render, resolve_url
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,9 +16,12 @@ from django.views.decorators.http import require_http_methods
 
 from annotation.joining import invitations
 from annotation.joining.errors import JoiningError, NotInvited, TriedTooOften
+from annotation.joining.openid import configuring
+from annotation.joining.openid.flowing import Errand
 from annotation.joining.throttling import ADDRESS_TRIES, MADE, address_of, count_try
 from annotation.models import Membership, Project, Role, User
 from annotation.views.access import in_own_language
+from annotation.views.openid import first_page, leave
 from annotation.views.signing_in import TOO_MANY_REQUESTS, go_in
 
 Join = Callable[[User], Membership]
@@ -66,6 +68,8 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     def become(user: User) -> Membership:
         return invitations.join_by(invitation, user, now=now)
 
+    if "by_provider" in request.POST:
+        return leave(request, Errand(invitation=str(invitation.pk)))
     return _joined(request, invitation.project, invitation.role, become)
 
 
@@ -76,6 +80,8 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
 def join_open(request: HttpRequest, slug: str) -> HttpResponse:
     """Join a project whose manager opened it; what is not open is not there."""
     project = get_object_or_404(Project, slug=slug, sign_up_open=True)
+    if "by_provider" in request.POST:
+        return leave(request, Errand(project=slug))
     return _joined(request, project, Role.ANNOTATOR, lambda user: invitations.join_open(project, user))
 
 
@@ -93,7 +99,14 @@ def _joined(request: HttpRequest, project: Project, role: str, become: Join) -> 
             error, status = str(refused), TOO_MANY_REQUESTS if isinstance(refused, TriedTooOften) else 409
     if form.is_bound and form.errors:
         status = 422
-    context = {"project": project, "role": role, "form": form, "refused": error, "here": request.path}
+    context = {
+        "project": project,
+        "role": role,
+        "form": form,
+        "refused": error,
+        "here": request.path,
+        "provider": configuring.label(),
+    }
     return render(request, "annotation/join.html", context, status=status)
 
 
@@ -102,16 +115,10 @@ def _become(request: HttpRequest, user: User | None, form: AccountForm, become: 
     if user is not None:
         membership = become(user)
         messages.success(request, _("You are in the project now."))
-        return redirect(_first_page(membership))
+        return redirect(first_page(membership))
     count_try("account", address_of(request), limit=MADE, now=timezone.now())
     values = form.cleaned_data
     with transaction.atomic():
         made = invitations.make_account(values["username"], values["password"], email=values["email"])
         membership = become(made)
-    return go_in(request, made, _first_page(membership))
-
-
-def _first_page(membership: Membership) -> str:
-    if membership.role == Role.MANAGER:
-        return resolve_url(settings.LOGIN_REDIRECT_URL)
-    return resolve_url("annotate", membership.project.slug)
+    return go_in(request, made, first_page(membership))

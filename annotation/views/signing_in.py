@@ -17,6 +17,8 @@ from django.views.decorators.http import require_http_methods
 
 from annotation.joining import links, second_step
 from annotation.joining.errors import CodeWrong, JoiningError, NotInvited, TriedTooOften
+from annotation.joining.openid import configuring
+from annotation.joining.second_step import PROVEN
 from annotation.joining.throttling import ACCOUNT_TRIES, ADDRESS_TRIES, MADE, address_of, count_try, forget_tries
 from annotation.models import User
 from annotation.views.access import INTERFACE, SUBMISSION, in_own_language
@@ -27,15 +29,20 @@ AWAITING_FOR = timedelta(minutes=10)
 TOO_MANY_REQUESTS = 429
 
 
-def go_in(request: HttpRequest, user: User, then: str) -> HttpResponse:
-    """Sign somebody in whose first step was right, after the second where they have one; then go to an own address."""
-    for left in (SUBMISSION, INTERFACE):
+def go_in(request: HttpRequest, user: User, then: str, *, proven: bool = False) -> HttpResponse:
+    """Sign somebody in whose first step was right, after the second where they have one; then go to an own address.
+
+    `proven`: a provider that the operator trusts with it has asked for a second step already.
+    """
+    for left in (SUBMISSION, INTERFACE, PROVEN):
         request.session.pop(left, None)
-    if second_step.has_second_step(user):
+    if not proven and second_step.has_second_step(user):
         request.session.cycle_key()
         request.session[AWAITING] = {"user": str(user.pk), "at": timezone.now().isoformat(), "then": then}
         return redirect("sign_in_code")
     login(request, user)
+    if proven:
+        request.session[PROVEN] = True
     return HttpResponseRedirect(then)
 
 
@@ -46,8 +53,8 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Say also whether a link can be mailed."""
-        return super().get_context_data(**kwargs, mail_is_sent=settings.MAIL_IS_SENT)
+        """Say also whether a link can be mailed, and which provider there is."""
+        return super().get_context_data(**kwargs, mail_is_sent=settings.MAIL_IS_SENT, provider=configuring.label())
 
     def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         """Count the try before the password is looked at."""

@@ -8,6 +8,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotation.creating import create_project
 from annotation.errors import AnnotationError, QuestionnaireInvalid
+from annotation.joining.openid import configuring
 from annotation.models import Membership, Project, Role, User
 from dashboard import charting, remembering
 from dashboard.access import managed, signed_in
@@ -29,8 +30,8 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
     answering = list(others.exclude(memberships__in=mine))
     if not managed_by and not deciding and answering:
         return redirect("annotate_index")
-    context = {"rows": project_rows(managed_by), "answering": answering, "deciding": deciding}
-    return render(request, "dashboard/home.html", context)
+    lists = {"rows": project_rows(managed_by), "answering": answering, "deciding": deciding}
+    return render(request, "dashboard/home.html", {**lists, "provider": configuring.label()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
