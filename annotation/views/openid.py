@@ -75,7 +75,8 @@ def come_back(request: HttpRequest) -> HttpResponse:
     there = _provider()
     now = timezone.now()
     try:
-        count_try("sign in", address_of(request), limit=ADDRESS_TRIES, now=now)
+        # Apart from leaving, which counts with the password's tries: one sign-in is one try.
+        count_try("openid return", address_of(request), limit=ADDRESS_TRIES, now=now)
         errand, person = flowing.come_back(request.session, there, request.GET, now=now)
         return _connected(request, there, errand, person) if errand.connect else _in(request, there, errand, person)
     except JoiningError as error:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 import pyotp
+from django.core.cache import cache
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -14,7 +15,9 @@ from annotation.joining.invitations import invite, set_sign_up
 from annotation.joining.links import link_for
 from annotation.joining.throttling import ADDRESS_TRIES
 from annotation.models import CompletionCode, CrowdStudy, Invitation, Project, Rater, Submission, Throttle, User
+from tests.annotation.joining.provider_visits import Visit, configured
 from tests.builders import make_user
+from tests.oidc_server import OIDCServer
 
 MTURK = {"assignmentId": "1", "hitId": "2", "workerId": "3", "turkSubmitTo": "https://www.mturk.com"}
 
@@ -98,6 +101,7 @@ def visit_joining(browser: Callable[[], Visits], signed_in: Visits, project: Pro
     fay = make_user("fay", interface=reader.interface)
     joining = browser()
     joining.client.force_login(fay)
+    visit_provider(browser, signed_in, project)
     joining.post("joining", f"/join/project/{project.slug}/")
     Invitation.objects.all().delete()
     link = link_for(project, fay, by=ada, now=now)
@@ -119,3 +123,50 @@ def visit_second_step(visits: Visits, user: User) -> None:
     second_step.confirm(user, app.now(), now=timezone.now())
     visits.post("the second step", "/sign-in/", {"username": user.username, "password": f"{user.username}-password"})
     visits.post("a wrong code", "/sign-in/code/", {"code": "1"})
+
+
+def visit_provider(browser: Callable[[], Visits], signed_in: Visits, project: Project) -> None:
+    """Leave for an OpenID Connect provider and come back in every way; its name has no letters."""
+    cache.clear()
+    with OIDCServer() as server, override_settings(OIDC=configured(server.issuer, label="1")):
+        stranger = browser()
+        stranger.get("signing in where there is a provider", "/sign-in/")
+        stranger.get("joining where there is a provider", f"/join/project/{project.slug}/")
+        there = Visit(server, stranger.client)
+        stranger.post("leaving", "/sign-in/openid/")
+        stranger.get("coming back from nowhere", "/sign-in/openid/return/")
+        stranger.get("coming back unknown", there.at_provider(there.leave()))
+        for denies in ("access_denied", "server_error", "else"):
+            server.denies = denies
+            stranger.get(f"coming back with {denies}", there.at_provider(there.leave()))
+        server.denies = ""
+        server.claims = {"exp": 1}
+        stranger.get("coming back late", there.at_provider(there.leave()))
+        server.claims = {"aud": "1"}
+        stranger.get("coming back for another", there.at_provider(there.leave()))
+        server.claims = {}
+        server.answers = {"/token": (400, b'{"error": "invalid_grant"}')}
+        stranger.get("coming back again", there.at_provider(there.leave()))
+        server.answers = {"/token": (500, b"")}
+        stranger.get("coming back at a bad time", there.at_provider(there.leave()))
+        server.answers = {}
+        account, mine = "/sign-in/openid/account/", Visit(server, signed_in.client)
+        signed_in.get("projects where there is a provider", "/annotate/")
+        signed_in.get("an account that is not connected", account)
+        signed_in.get("connecting", mine.at_provider(mine.leave(account, act="connect")))
+        server.person = {"sub": "person-2", "preferred_username": "fay"}
+        signed_in.get("connecting another", mine.at_provider(mine.leave(account, act="connect")))
+        signed_in.post("disconnecting", account, {"act": "disconnect"})
+        there.go(f"/join/project/{project.slug}/", by_provider="yes")
+        signed_in.get("connecting somebody else's", mine.at_provider(mine.leave(account, act="connect")))
+        stranger.post("disconnecting the last way in", account, {"act": "disconnect"})
+        back = there.at_provider(there.leave(account, act="connect"))
+        session = stranger.client.session
+        del session["_auth_user_id"]
+        session.save()
+        stranger.get("signed out meanwhile", back)
+        User.objects.filter(identities__subject="person-2").update(is_active=False)
+        stranger.client.logout()
+        stranger.get("a closed account", there.at_provider(there.leave()))
+        with override_settings(OIDC=configured(server.issuer, label="1", domains="1.11")):
+            stranger.get("an address of elsewhere", there.at_provider(there.leave()))

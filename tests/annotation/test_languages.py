@@ -661,6 +661,7 @@ UNSEEN = {
     "This link was used before. Open the study on Prolific again: that makes a new one.",
     "This project takes nobody by itself. Ask its manager for an invitation.",
     "You gave %(answers)s answers; they are stored.",
+    "Somebody with this name signs in at the same moment. Try again.",
     "Your link to sign in",
     "Your second step cannot be read any more. Ask the operator of this site to end it.",
     "Your submission is over on Prolific, so there is nothing more to do here.",

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from django.http import HttpResponse
 from django.test import Client
 
+from annotation.models import Identity, Invitation, Membership, User
 from tests.oidc_server import CLIENT_ID, CLIENT_SECRET, OIDCServer
 
 OFF = {
@@ -24,6 +25,17 @@ OFF = {
     "roles": "",
     "trusted_methods": "",
 }
+
+
+FAY = {
+    "sub": "person-1",
+    "preferred_username": "fay@example.org",
+    "email": "Fay@example.org",
+    "email_verified": True,
+}
+BEGIN = "/sign-in/openid/"
+BACK = "/sign-in/openid/return/"
+ACCOUNT = "/sign-in/openid/account/"
 
 
 def configured(issuer: str, /, **changed: str) -> dict[str, str]:
@@ -75,3 +87,31 @@ class Visit:
 
 def query_of(address: str) -> dict[str, str]:
     return {name: values[-1] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+def known(user: User, server: OIDCServer, subject: str = "person-1") -> Identity:
+    """Let a person of the provider be an account's."""
+    return Identity.objects.create(user=user, issuer=server.issuer, subject=subject)
+
+
+def named(username: str) -> User:
+    return User.objects.get(username=username)
+
+
+def stored() -> tuple[Any, ...]:
+    """Return what a sign-in could leave behind."""
+    return (
+        list(User.objects.order_by("pk").values_list("pk", "username", "email", "password", "last_login")),
+        list(Identity.objects.order_by("pk").values_list("user_id", "subject", "last_used_at")),
+        list(Membership.objects.order_by("pk").values_list("user_id", "project_id", "role")),
+        list(Invitation.objects.order_by("pk").values_list("pk", "used")),
+    )
+
+
+def refused(visit: Visit, response: Any, status: int, sentence: str) -> None:
+    """Hold an answer to be the page that says why nobody was signed in."""
+    assert response.status_code == status, response.text
+    assert sentence in response.text
+    assert "Nothing was changed here." in response.text
+    assert visit.user_id is None
+    assert visit.client.session.get("openid_under_way", {}) == {}
