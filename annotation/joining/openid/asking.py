@@ -5,13 +5,15 @@ go to whatever host answered.
 """
 
 import json
+import ssl
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
 import httpx2
-from django.core.cache import cache
+from django.core.cache import cache as kept
 from django.utils.translation import gettext as _
 
 from annotation.joining.openid.configuring import Provider, is_safe_url
@@ -23,6 +25,12 @@ SECONDS = 10.0
 BYTES = 512 * 1024
 # A provider announces new keys before it signs by them; one that is not kept is asked for at once.
 KEPT_SECONDS = 3600
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return whose certificates are trusted; reading them takes 20 ms, as long as all else in a call."""
+    return httpx2.create_ssl_context()
 
 
 class Endpoints(NamedTuple):
@@ -46,24 +54,24 @@ class Granted(NamedTuple):
 def discover(provider: Provider) -> Endpoints:
     """Return where the provider is asked; kept for an hour. Raises `ProviderFault`."""
     kept_at = f"openid-discovery:{provider.issuer}"
-    endpoints: Endpoints | None = cache.get(kept_at)
+    endpoints: Endpoints | None = kept.get(kept_at)
     if endpoints is None:
         said = _read(provider, provider.issuer.rstrip("/") + "/.well-known/openid-configuration")
         endpoints = _endpoints(provider, said)
-        cache.set(kept_at, endpoints, timeout=KEPT_SECONDS)
+        kept.set(kept_at, endpoints, timeout=KEPT_SECONDS)
     return endpoints
 
 
 def keys_of(provider: Provider, *, anew: bool = False) -> list[Mapping[str, Any]]:
     """Return the keys that the provider publishes; kept for an hour unless they are wanted anew."""
     kept_at = f"openid-keys:{provider.issuer}"
-    keys: list[Mapping[str, Any]] | None = None if anew else cache.get(kept_at)
+    keys: list[Mapping[str, Any]] | None = None if anew else kept.get(kept_at)
     if keys is None:
         said = _read(provider, discover(provider).keys).get("keys")
         if not isinstance(said, list):
             raise untrusted(provider.label, "its keys are no list")
         keys = [row for row in said if isinstance(row, dict)]
-        cache.set(kept_at, keys, timeout=KEPT_SECONDS)
+        kept.set(kept_at, keys, timeout=KEPT_SECONDS)
     return keys
 
 
@@ -143,6 +151,7 @@ def _read(
             data=form,
             auth=credentials,
             timeout=TIMEOUT,
+            verify=_certificates(),
             follow_redirects=False,
         ) as answer:
             for part in answer.iter_raw():

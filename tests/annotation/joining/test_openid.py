@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 from annotation.joining.invitations import invite, revoke, set_sign_up
 from annotation.joining.links import link_for
 from annotation.joining.openid import configuring, matching
+from annotation.joining.openid.errors import OpenIDError
 from annotation.joining.openid.verifying import Person
 from annotation.models import Identity, Invitation, Membership, Project, SignInLink, User
 from tests.annotation.joining.provider_visits import (
@@ -498,17 +499,31 @@ def test_a_trusted_second_step_is_enough_for_a_manager_in_that_session(
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_of_many_first_sign_ins_of_one_person_one_account_comes(settings: Settings) -> None:
+@pytest.mark.parametrize(("rounds", "lost"), [(matching.ROUNDS, 0), (1, 5)], ids=["as it is", "one look"])
+def test_of_many_first_sign_ins_of_one_person_one_account_comes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, rounds: int, lost: int
+) -> None:
     settings.OIDC = configured("https://id.example.org", sign_up="true")
     provider = configuring.provider()
     assert provider is not None
     person = Person("person-1", "fay", "", frozenset(), frozenset())
-    start, entered = threading.Barrier(6), []
+    monkeypatch.setattr(matching, "ROUNDS", rounds)
+    make, all_looked = matching._make, threading.Barrier(6, timeout=30)
+
+    def make_at_once(person: Person) -> User:
+        # All six have seen that there is nobody before the first makes an account.
+        all_looked.wait()
+        return make(person)
+
+    monkeypatch.setattr(matching, "_make", make_at_once)
+    entered: list[Any] = []
+    errors: list[OpenIDError] = []
 
     def reach() -> None:
-        start.wait()
         try:
             entered.append(matching.enter(provider, person, now=timezone.now()).user.pk)
+        except OpenIDError as error:
+            errors.append(error)
         finally:
             connection.close()
 
@@ -517,6 +532,6 @@ def test_of_many_first_sign_ins_of_one_person_one_account_comes(settings: Settin
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(entered) == 6
+    assert (len(entered), len(errors)) == (6 - lost, lost)
     assert len(set(entered)) == 1
     assert User.objects.count() == Identity.objects.count() == 1

@@ -14,6 +14,8 @@ from pytest_django.fixtures import Settings
 from annotation.joining.openid.configuring import faults, is_safe_url, label, provider
 from tests.annotation.joining.provider_visits import OFF, configured
 
+pytestmark = pytest.mark.either_database
+
 ISSUER = "https://id.example.org/realms/main"
 
 
