@@ -85,7 +85,7 @@ class OIDCServer:
 
     `claims` changes an ID token's (None leaves one out), `sign` is another way to sign it, `answers` replaces what a
     path answers by status and body, `denies` is the error it sends people back with, `names` is the issuer it says
-    it is.
+    it is, `gives` the access token.
     """
 
     person: dict[str, Any] = field(default_factory=lambda: {"sub": "person-1"})
@@ -97,6 +97,7 @@ class OIDCServer:
     published: list[dict[str, Any]] | None = None
     sign: Callable[[dict[str, Any]], str] | None = None
     denies: str = ""
+    gives: str = ""
     names: str | None = None
     drips: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -217,7 +218,7 @@ class OIDCServer:
             **self.claims,
         }
         claims = {name: value for name, value in claims.items() if value is not None}
-        self.given.append(f"access-token-{len(self.given) + 1}")
+        self.given.append(self.gives or f"access-token-{len(self.given) + 1}")
         token = (self.sign or self.signer.sign)(claims)
         return 200, {"token_type": "Bearer", "access_token": self.given[-1], "id_token": token}
 

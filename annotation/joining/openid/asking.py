@@ -163,6 +163,9 @@ def _read(
     except httpx2.HTTPError as error:
         # The error's own text may quote what was sent.
         raise _unreachable(provider, type(error).__name__) from error
+    except (httpx2.InvalidURL, ValueError) as error:
+        # An address or a token of the provider's that cannot be sent.
+        raise untrusted(provider.label, type(error).__name__) from error
     if answer.status_code >= 500:
         raise _unreachable(provider, f"HTTP {answer.status_code}")
     said = _object(content)

@@ -206,6 +206,31 @@ def test_a_document_that_cannot_be_trusted_leads_nobody_anywhere(visit: Visit, d
 
 
 @pytest.mark.parametrize(
+    "url", ["https://exa mple.org/", "https://\x7f/", "https://xn--\u00e9.org/", "https://a\ud800"]
+)
+def test_an_address_that_cannot_be_asked_is_the_providers_fault(visit: Visit, url: str) -> None:
+    known(named("ben"), visit.server)
+    visit.server.document = {"token_endpoint": url}
+    response: Any = visit.client.post(BEGIN)
+    if response.status_code == 200:  # it looks like an address, until it is asked
+        response = visit.go()
+    assert response.status_code == 502
+    assert visit.user_id is None
+
+
+@pytest.mark.parametrize("token", ["a\r\nX-Else: 1", "\u00e9\u2028", "\ud800"])
+def test_an_access_token_that_cannot_be_sent_is_the_providers_fault(visit: Visit, token: str) -> None:
+    known(named("ben"), visit.server)
+    visit.server.person = {"sub": "person-1"}
+    visit.server.gives = token
+    before = stored()
+    response: Any = visit.go()
+    assert response.status_code == 502
+    assert "Nothing was changed here." in response.text
+    assert stored() == before
+
+
+@pytest.mark.parametrize(
     ("error", "sentence"),
     [
         ("access_denied", "did not let you in, or you said no there"),
