@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from django.db import connection
+from django.db.models import Q
 from django.test import Client
 from django.utils import timezone
 
@@ -298,7 +299,7 @@ def _session(rater: Rater) -> str:
 def found_in_export(project: Project) -> Callable[[Stored], int]:
     """Return how often an answer that was told to be stored is in the next export, by person, pair and choice.
 
-    An extra is in no label: it is looked for among the stored extras.
+    An extra and a hidden repeat are in no label: they are looked for among the stored answers.
     """
     key = pseudonym_key(project, 0)
     exported: dict[tuple[str, str, str], int] = {}
@@ -313,8 +314,9 @@ def found_in_export(project: Project) -> Callable[[Stored], int]:
         row = by_id[stored.assignment]
         sides = row.shown_order
         choice = {"first2": sides[0], "second2": sides[1], "tie": "tie"}[stored.answer]
-        if row.state == "extra":
-            return Preference.objects.filter(assignment=row, is_extra=True, choice=choice).count()
+        if row.state == "extra" or row.repeats_id is not None:
+            beside = Q(is_extra=True) | Q(repeats__isnull=False)
+            return Preference.objects.filter(beside, assignment=row, choice=choice).count()
         return exported.get((row.task.pair.external_id, pseudonym(key, row.rater.name), choice), 0)
 
     return times

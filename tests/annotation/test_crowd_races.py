@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
-from annotation import assigning, leasing, submitting
+from annotation import assigning, leasing, repeating, submitting
 from annotation.assigning import Opening, open_tasks
 from annotation.checking import check_invariants
 from annotation.models import Assignment, LedgerEntry, Preference, Project, Task
@@ -58,10 +58,13 @@ def assert_the_promise(crowd: Crowd) -> None:
     assert Preference.objects.count() == len(answered)
 
 
-def test_ten_people_who_do_anything_break_no_promise(live_server: LiveServer) -> None:
+def test_ten_people_who_do_anything_break_no_promise(live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeating, "GAP", 1)
+    monkeypatch.setattr(assigning, "is_due", lambda *args, percent: percent > 0)
     crowd = crowd_at_work(OverHttp(live_server.url), size=10, pairs=15, pauses=2, seed=1)
     assert_the_promise(crowd)
     assert crowd.paused
+    assert Assignment.objects.answered().filter(repeats__isnull=False).exists()
 
 
 @pytest.mark.slow
