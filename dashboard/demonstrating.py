@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
 from django.db.models import Count, Sum
-from django.utils import timezone
 
 from annotation.assigning import rater_for
 from annotation.creating import create_project
 from annotation.importing import import_pairs
 from annotation.models import Membership, Pair, Project, Role, User
-from annotation.simulating import SimulatedPerson, simulate_crowd
+from annotation.simulating.browsing import InProcess
+from annotation.simulating.people import Habits, Person
+from annotation.simulating.running import simulate
 from exports.models import Snapshot
 from exports.snapshotting import take_snapshot
 from judges.auditing import judge_card
@@ -33,11 +34,12 @@ from routing.plans.applying import apply_plan
 from routing.plans.planning import Budget, draw_plan
 
 SAMPLE = Path(__file__).parent / "sample" / "pairs.jsonl"
-CROWD = (
-    SimulatedPerson("Iris", error_rate=0.05),
-    SimulatedPerson("Juno", error_rate=0.12),
-    SimulatedPerson("Kai", error_rate=0.20),
+CROWD = tuple(
+    Person(name, skill=skill, tie=0.05, side=0.0) for name, skill in (("Iris", 0.95), ("Juno", 0.88), ("Kai", 0.80))
 )
+# They answer all there is in one visit, and every pair is as easy as another.
+STEADY = Habits(leaves=0.0, lapses=0.0, doubles=0.0, comes_back=0.0, ease_spread=0.0)
+MOST_ANSWERS = 10_000
 AUDIT_SHARE = 0.40
 BUDGET = "25%"
 # Pairs the local model is asked about: enough to see its position bias, few enough for a minute on two cores.
@@ -185,7 +187,10 @@ def _answer(narrator: Narrator, project: Project, title: str, seed: int) -> int:
         pair__tasks__state="open",
     ).count() * len(CROWD)
     with narrator.stage(title, open_slots) as done:
-        return simulate_crowd(project, CROWD, seed=seed, now=timezone.now(), progress=done).answers
+        run = simulate(
+            project, CROWD, seed=seed, door=InProcess(), habits=STEADY, answers_a_visit=MOST_ANSWERS, progress=done
+        )
+    return run.answers
 
 
 def _make_logins(project: Project) -> list[Login]:
