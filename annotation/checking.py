@@ -171,9 +171,12 @@ def _stale(now: datetime) -> "QuerySet[Any]":
 
 
 def _no_repeats(now: datetime) -> "QuerySet[Any]":
-    """Return hidden repeats that do not ask the same person about the same pair, once, with the sides swapped."""
+    """Return hidden repeats that do not ask the same person about the same pair, once, with the sides swapped.
+
+    What they repeat was answered; the answer may have been taken out of the count since.
+    """
     same = Q(repeats__rater=F("rater"), repeats__task=F("task"), repeats__repeats__isnull=True)
-    answered = Q(repeats__state=AssignmentState.SUBMITTED)
+    answered = Q(repeats__state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA])
     return Assignment.objects.filter(repeats__isnull=False).filter(
         ~(same & answered) | Q(repeats__shown_order=F("shown_order"))
     )

@@ -63,6 +63,23 @@ def test_slots_are_free_again_and_somebody_else_is_asked(project: Project, ada: 
     assert broken() == []
 
 
+def test_hidden_repeats_of_excluded_answers_break_no_promise(project: Project, ada: User) -> None:
+    open_tasks(project, [Opening(make_pair(project).pk) for _ in range(20)], votes_wanted=2)
+    ben, repeats = make_person(project), 0
+    for minute in range(26):
+        now = NOW + timedelta(minutes=minute)
+        one = next_assignment(project, ben, now=now, repeat_percent=100.0).assignment
+        assert one is not None
+        submit(one.pk, ben, Answer("a"), now=now)
+        repeats += one.repeats_id is not None
+    assert repeats > 0
+    exclude_answers(ben, reason="spam", by=ada, now=NOW)
+    assert Assignment.objects.filter(repeats__isnull=False, repeats__state="extra").count() == repeats
+    assert broken() == []
+    include_answers(ben, by=ada, now=NOW)
+    assert broken() == []
+
+
 def test_labels_are_made_again_by_way_of_the_outbox(project: Project, ada: User) -> None:
     ben = make_person(project)
     answer_all(project, ben, "a")
