@@ -55,7 +55,11 @@ class OverHttp:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts._replace(scheme="", netloc="").geturl().strip("/")
+        ):
             raise AnnotationError(f"{url!r} is no address of a server, such as http://127.0.0.1:8000.")
         self.url = url.rstrip("/")
         self._parts = parts
@@ -68,7 +72,7 @@ class OverHttp:
         sent = {**headers, "Referer": self.url + path}
         for is_last in (False, True):
             try:
-                return self._sent(method, self._parts.path.rstrip("/") + path, body, sent)
+                return self._sent(method, path, body, sent)
             except (http.client.HTTPException, OSError) as error:
                 self._connection().close()
                 if is_last:

@@ -311,7 +311,9 @@ def test_registering_stores_the_marks_before_anybody_arrives() -> None:
     assert registered.study.answers_wanted == 20
 
 
-@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "http://127.0.0.1:8000/?x=1"])
+@pytest.mark.parametrize(
+    "url", ["example.org", "ftp://example.org", "http://127.0.0.1:8000/?x=1", "https://example.org/people"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(AnnotationError, match="is no address of a server"):
         OverHttp(url)
