@@ -49,7 +49,7 @@ def all_good(project: Project, seed: int) -> float:
         item, first = knowledge.of(UUID(str(row.pair_id))).item, Choice(str(row.shown_order)[0])
         votes.loc[row.Index, "choice"] = answer_of(good[str(row.rater)], item, first, HABITS, seed=seed).value
     choice = consensus(votes)["choice"]
-    right = [said == knowledge.of(UUID(str(pair))).item.better for pair, said in choice.items()]
+    right = [str(said) == knowledge.of(UUID(str(pair))).item.better for pair, said in choice.items()]
     return sum(right) / len(right)
 
 
