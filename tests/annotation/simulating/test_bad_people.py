@@ -72,6 +72,8 @@ def study(seed: int) -> Outcome:
             answers_a_visit=400,
             look=gold_looker(project),
         )
+    if run.interrupted:
+        raise KeyboardInterrupt
     return Outcome(report_on(project, people, run, seed=seed, habits=HABITS), all_good(project, seed))
 
 
