@@ -14,6 +14,8 @@ from annotation.training import set_training, training_of
 from tests.builders import make_person
 from tests.learners import PRACTICE, QUESTIONS, TRAINING
 
+pytestmark = pytest.mark.either_database
+
 GUIDELINES, TRAINING_PAGE, PEOPLE = (f"/projects/helpfulness/{part}/" for part in ("guidelines", "training", "people"))
 
 

@@ -13,6 +13,8 @@ from tests.builders import make_person, make_preference
 from tests.judge_server import JudgeServer, failure, listing
 from tests.judged import make_judge
 
+pytestmark = pytest.mark.either_database
+
 NEW = "/projects/helpfulness/judges/new/"
 FIELDS = {
     "name": "big",

@@ -18,6 +18,8 @@ from tests.builders import make_person, make_preference
 from tests.judge_server import JudgeServer, verdict
 from tests.judged import judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/judges/"
 
 

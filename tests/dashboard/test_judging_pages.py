@@ -16,6 +16,8 @@ from judges.running import start_run
 from tests.builders import make_person, make_preference
 from tests.judged import judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/judges/"
 SERVER = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
 

@@ -22,6 +22,8 @@ from tests.bonus_server import BonusServer
 from tests.builders import make_answer, make_person, make_preference, make_user
 from tests.paying import channel_to
 
+pytestmark = pytest.mark.either_database
+
 HERE = "/projects/helpfulness/money/"
 
 

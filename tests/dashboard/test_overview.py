@@ -16,6 +16,8 @@ from routing.plans.applying import apply_plan
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_person, make_preference, make_project
 
+pytestmark = pytest.mark.either_database
+
 
 def test_the_list_of_projects_costs_the_same_for_three_as_for_one(
     ada: Client, project: Project, django_assert_max_num_queries: DjangoAssertNumQueries

@@ -19,6 +19,8 @@ from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_answer, make_gold, make_person
 
+pytestmark = pytest.mark.either_database
+
 OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
 POST_ONLY = {
     "set_status",

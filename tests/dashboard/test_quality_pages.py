@@ -14,6 +14,8 @@ from routing.labels.resolving import resolve_labels
 from routing.models import Adjudication, Label
 from tests.builders import make_answer, make_gold, make_person, make_user
 
+pytestmark = pytest.mark.either_database
+
 PEOPLE = "/projects/helpfulness/people/"
 CHECKS = f"{PEOPLE}checks/"
 ADJUDICATE = "/adjudicate/helpfulness/"

@@ -24,7 +24,7 @@ from tests.builders import make_pair, make_person, make_project
 from tests.judged import judge_pairs, make_judge
 from tests.routing.test_replanning import unlike
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 HTMX = {"HX-Request": "true"}
 

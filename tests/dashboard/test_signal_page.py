@@ -23,7 +23,7 @@ from tests.judged import answer_pairs, judge_pairs, make_judge
 from tests.judges.test_tagging import PRICES, sort_or_judge
 from tests.routing.test_embedding import EMBEDDINGS, by_length
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 PAIRS = 66
 
 

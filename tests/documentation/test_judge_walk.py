@@ -15,6 +15,8 @@ from judges.models import JudgeRun, JudgeVersion, RunState, Verdict, VerdictStat
 from tests.builders import make_pair, make_person, make_preference, make_project
 from tests.judge_server import Call, JudgeServer, Served, verdict
 
+pytestmark = pytest.mark.either_database
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "judges.md").read_text()
 FENCE = re.compile(r"^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ADDRESSES = ("https://api.openai.com/v1", "http://127.0.0.1:8000/v1", "http://127.0.0.1:11434/v1")

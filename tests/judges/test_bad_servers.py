@@ -20,7 +20,7 @@ from judges.running import start_run, work_off
 from tests.builders import make_pair, make_project
 from tests.judge_server import Behaviour, Call, JudgeServer, Served, Talent, decided, failure, listing, verdict
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.either_database]
 
 KEY = "sk-CANARY-0123456789abcdefghij"
 PIECES = {KEY[start : start + 8] for start in range(len(KEY) - 7)}

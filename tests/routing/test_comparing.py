@@ -21,6 +21,8 @@ from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture
 def project(db: None) -> Project:

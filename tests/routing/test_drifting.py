@@ -20,7 +20,7 @@ from routing.signals.reading import read_judged
 from tests.builders import make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 

@@ -209,7 +209,10 @@ def test_a_replay_and_a_target_say_what_is_missing(world: Callable[[], Project])
     assert sentence in str(refusal.value)
 
 
-@pytest.mark.parametrize("world", LEARNING)
+@pytest.mark.parametrize(
+    "world",
+    [pytest.param(one, marks=[] if one in (warm, many_judges) else pytest.mark.slow) for one in LEARNING],
+)
 def test_a_replay_gives_figures(world: Callable[[], Project]) -> None:
     result = replay_routing(world(), judge="gpt", budgets=[0.25, 1.0], repeats=1, seed=0)
     numbers_are_numbers(result)

@@ -23,7 +23,7 @@ from routing.tasks import resolve_after_run, resolve_pair
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
 
 
 def planned(**options: Any) -> tuple[list[Pair], Plan]:

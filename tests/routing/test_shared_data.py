@@ -32,7 +32,10 @@ def replayed(judge: str, *, repeats: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "judge", "pairs", "auroc", "gain"),
-    [("vicuna80_dev", "GPT-4", 1862, 0.82, 0.10), ("pandalm_dev", "gpt-3.5-turbo", 738, 0.72, 0.06)],
+    [
+        pytest.param("vicuna80_dev", "GPT-4", 1862, 0.82, 0.10, marks=pytest.mark.slow),
+        ("pandalm_dev", "gpt-3.5-turbo", 738, 0.72, 0.06),
+    ],
 )
 def test_learned_beats_random_on_real_pairs(name: str, judge: str, pairs: int, auroc: float, gain: float) -> None:
     imported(name)

@@ -19,6 +19,8 @@ from routing.signals.tabling import store_table
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 ANSWERS = ("a", "b", "flip", "a")
 
 

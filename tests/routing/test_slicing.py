@@ -14,6 +14,8 @@ from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judged import answer_pairs, judge_pairs, make_judge
 
+pytestmark = pytest.mark.either_database
+
 N = 240
 
 
