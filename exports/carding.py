@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from annotation.models import Criterion, Project
+from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
-from exports.profiles.columns import LEFT_OUT_IN_WORDS, LeftOut
+from exports.profiles.columns import Column
 from exports.writing import WrittenFile
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -27,35 +28,39 @@ LIMITATIONS = (
 )
 
 
+Columns = Mapping[str, Sequence[Column]]
+
+
 def write_card(
-    path: Path, project: Project, profiles: Sequence[str], files: Sequence[WrittenFile], report: Mapping[str, Any]
+    path: Path, project: Project, columns: Columns, files: Sequence[WrittenFile], report: Mapping[str, Any]
 ) -> None:
-    """Write README.md for the files of an export. One query."""
-    head = card_head(project, profiles, files, report)
-    body = card_body(project, profiles, report)
+    """Write README.md for the files of an export; `columns` are those of each profile. One query."""
+    head = card_head(project, columns, files, report)
+    body = card_body(project, columns, report)
     path.write_text(f"---\n{to_yaml(head)}---\n\n{body}", encoding="utf-8", newline="\n")
 
 
 def card_head(
-    project: Project, profiles: Sequence[str], files: Sequence[WrittenFile], report: Mapping[str, Any]
+    project: Project, columns: Columns, files: Sequence[WrittenFile], report: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the YAML head: what `datasets` needs to load the folder, and what the Hub shows."""
+    profiles = list(columns)
     first = report["counts"]["profiles"][profiles[0]]
+    tables = [name for name in profiles if PROFILES[name].document_head is None]
     return {
         "pretty_name": one_line(project.title),
-        "license": "unknown",
+        "license": report["settings"]["license"] or "unknown",
         "language": _languages(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
         "tags": ["preference", "dpo", "rlhf", "human-feedback", "ai-feedback"],
         "annotations_creators": _annotations_creators(report, profiles),
         "configs": [
-            {"config_name": name, "default": name == profiles[0], "data_files": _data_files(name, files)}
-            for name in profiles
+            {"config_name": name, "default": name == tables[0], "data_files": _data_files(name, files)}
+            for name in tables
         ],
         "dataset_info": [
-            {"config_name": name, "features": [column.feature() for column in PROFILES[name].columns]}
-            for name in profiles
+            {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
         ],
     }
 
@@ -83,8 +88,9 @@ def _annotations_creators(report: Mapping[str, Any], profiles: Sequence[str]) ->
     return [*(["crowdsourced"] if by_people else []), *(["machine-generated"] if machine else [])]
 
 
-def card_body(project: Project, profiles: Sequence[str], report: Mapping[str, Any]) -> str:
+def card_body(project: Project, columns: Columns, report: Mapping[str, Any]) -> str:
     """Return the Markdown below the head."""
+    profiles = list(columns)
     sections = [
         _intro(project, report),
         *(_contents(name, report["counts"]["profiles"][name], report) for name in profiles),
@@ -94,9 +100,8 @@ def card_body(project: Project, profiles: Sequence[str], report: Mapping[str, An
         _agreement(report),
         _consistency(report),
         "## Limitations\n\n" + "\n".join(f"- {text}" for text in LIMITATIONS),
-        "## Licence\n\nUnknown: to be set by the owner of the prompts and responses. The terms of the models that "
-        "wrote the responses (`model_chosen`, `model_rejected`) may limit what may be trained on them.",
-        *(_columns(name) for name in profiles),
+        _licence(report),
+        *(_columns(name, mine) for name, mine in columns.items()),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -134,10 +139,11 @@ def _contents(name: str, counts: Mapping[str, Any], report: Mapping[str, Any]) -
     ]
     parts = [
         f"## Contents: `{name}`",
+        f"For {PROFILES[name].title}. `schemas/{name}.json` is the JSON schema of its rows.",
         _table(("", ""), rows),
         f"Settings: {', '.join(f'{key} {json.dumps(value)}' for key, value in sorted(settings.items()))}. "
-        "Pairs that share a prompt, a prompt group or a response of 40 characters or more are on the same side of the "
-        "split.",
+        "Pairs that share a prompt or nearly all of one, a prompt group, or a response of 40 characters or more are on "
+        "the same side of the split.",
         "### Left out",
         _table(("reason", "meaning", "pairs"), left_out) if left_out else "No pair was left out.",
     ]
@@ -266,8 +272,17 @@ def _consistency(report: Mapping[str, Any]) -> str:
     return "## Ratings against choices\n\n" + _table(head, rows)
 
 
-def _columns(name: str) -> str:
-    rows = [(f"`{column.name}`", column.kind, column.meaning) for column in PROFILES[name].columns]
+def _licence(report: Mapping[str, Any]) -> str:
+    named = report["settings"]["license"]
+    said = f"{escape(named)}." if named else "Unknown: to be set by the owner of the prompts and responses."
+    return (
+        f"## Licence\n\n{said} Rows of sources with a licence of their own name it in `license`. The terms of the "
+        "models that wrote the responses (`model_chosen`, `model_rejected`) may limit what may be trained on them."
+    )
+
+
+def _columns(name: str, columns: Sequence[Column]) -> str:
+    rows = [(f"`{column.name}`", column.kind.name, column.meaning) for column in columns]
     return f"## Columns: `{name}`\n\n" + _table(("column", "type", "meaning"), rows)
 
 

@@ -1,15 +1,28 @@
 """What an export may be asked for; an unknown setting or value is refused with what there is."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from exports.errors import ExportError
 
 FORMATS = ("jsonl", "parquet", "both")
-TIE_RULES = ("drop", "both")
+TIE_RULES = ("drop", "both", "judges")
+BOTH_BAD_RULES = ("drop", "tie")
+GOLD_RULES = ("exclude", "mark")
+MARGINS = ("auto", "strength", "scores", "prob", "none")
 # What Snapshot and numpy take as a seed without surprises.
 LARGEST_SEED = 2**31 - 1
+SHARES = ("test_share", "min_agreement", "min_p_correct")
+TRUTHS = ("gzip", "include_simulated")
+CHOSEN = {
+    "format": FORMATS,
+    "tie_rule": TIE_RULES,
+    "both_bad_rule": BOTH_BAD_RULES,
+    "gold_rule": GOLD_RULES,
+    "margin": MARGINS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,27 +30,48 @@ class SnapshotSettings:
     """The settings of a snapshot.
 
     `tie_rule` "both" writes a tie twice, once each way, with `prob` 0.5: under the DPO loss the two rows together are a
-    soft label of one half. `min_agreement` applies to rows that people labelled.
+    soft label of one half; "judges" takes the side that most judges take. `both_bad_rule` "tie" treats "both bad" as a
+    tie. `min_agreement` and `min_votes` apply to rows that people labelled, `min_p_correct` to those whose `p_correct`
+    is known. `criterion_weights` make the label again from the answers and scores by criterion. `good_from` is the
+    mean score from which a response of a tie is desirable in the unpaired profile. `gzip` is for JSON lines.
     """
 
     format: str = "both"
+    gzip: bool = False
     seed: int = 0
     test_share: float = 0.1
     tie_rule: str = "drop"
+    both_bad_rule: str = "drop"
+    gold_rule: str = "exclude"
     min_agreement: float = 0.0
+    min_votes: int = 0
+    min_p_correct: float = 0.0
+    margin: str = "auto"
+    criterion_weights: dict[str, float] = field(default_factory=dict)
+    good_from: float | None = None
+    license: str = ""
     include_simulated: bool = True
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, FORMATS)
-        _one_of("tie_rule", self.tie_rule, TIE_RULES)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:
+        for name, known in CHOSEN.items():
+            if getattr(self, name) not in known:
+                raise ExportError(f"Unknown {name} {getattr(self, name)!r}. Known: {', '.join(known)}.")
+        if not _is_whole(self.seed) or not 0 <= self.seed <= LARGEST_SEED:
             raise ExportError(f"The seed is {self.seed!r}; it takes a whole number from 0 to {LARGEST_SEED}.")
-        for name in ("test_share", "min_agreement"):
+        if not _is_whole(self.min_votes) or self.min_votes < 0:
+            raise ExportError(f"min_votes is {self.min_votes!r}; it takes a whole number from 0.")
+        for name in SHARES:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            if not _is_number(value) or not 0 <= value <= 1:
                 raise ExportError(f"{name} is {value!r}; it takes a number from 0 to 1.")
-        if not isinstance(self.include_simulated, bool):
-            raise ExportError(f"include_simulated is {self.include_simulated!r}; it takes true or false.")
+        for name in TRUTHS:
+            if not isinstance(getattr(self, name), bool):
+                raise ExportError(f"{name} is {getattr(self, name)!r}; it takes true or false.")
+        if self.good_from is not None and not _is_number(self.good_from):
+            raise ExportError(f"good_from is {self.good_from!r}; it takes a score, or nothing.")
+        if not isinstance(self.license, str):
+            raise ExportError(f"The license is {self.license!r}; it takes a name such as cc-by-4.0.")
+        _check_weights(self.criterion_weights)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -52,6 +86,19 @@ class SnapshotSettings:
         return asdict(self)
 
 
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ExportError(f"Unknown {name} {value!r}. Known: {', '.join(known)}.")
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_weights(weights: object) -> None:
+    if not isinstance(weights, Mapping):
+        raise ExportError(f"criterion_weights is {weights!r}; it takes a weight for each criterion.")
+    for name, weight in weights.items():
+        if not isinstance(name, str) or not _is_number(weight):
+            raise ExportError(f"The weight of the criterion {name!r} is {weight!r}; it takes a number.")
+    if weights and not any(weights.values()):
+        raise ExportError("All criterion_weights are 0: nothing would be preferred. Give one criterion a weight.")

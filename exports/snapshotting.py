@@ -3,17 +3,11 @@
 A process that is killed leaves nothing where a reader would look. The same data, settings and seed give the same bytes.
 """
 
-import glob
-import json
 import logging
-import shutil
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings as django_settings
@@ -24,13 +18,15 @@ from django.utils import timezone
 from annotation.errors import TiebreakError
 from annotation.models import Project, User
 from annotation.publishing import wake
+from exports.accompanying import write_companions
 from exports.carding import write_card
-from exports.errors import ExportError, FolderTaken, NothingToExport
+from exports.errors import NothingToExport
+from exports.gathering import Gathered, check_weights, gather
 from exports.models import Snapshot, SnapshotState
-from exports.profiles import PROFILES, LeftOut, Profile, Row
-from exports.profiles.dpo import opposing_rationales
+from exports.placing import MANIFEST, move_into_place, refuse_foreign, sweep_partials, working_folder
+from exports.profiles import Profile, profiles_named
 from exports.pseudonymising import pseudonym, pseudonym_key
-from exports.reading import Record, consistent_read, read_records
+from exports.reading import consistent_read
 from exports.reporting import (
     agreement_report,
     consistency_report,
@@ -39,31 +35,19 @@ from exports.reporting import (
     routing_report,
     steadiness_report,
 )
+from exports.rowing import Progress, write_profile
 from exports.settings import SnapshotSettings
-from exports.splitting import SplitKeys, split_pairs
-from exports.writing import WrittenFile, describe_file, hash_files, write_json, write_split
+from exports.spooling import Spool
+from exports.writing import WrittenFile, describe_file, hash_files, write_json
 from judges.auditing import judge_audits
 from routing.labels.resolving import resolve_labels
 
 logger = logging.getLogger(__name__)
 
 TASK = "exports.tasks.write_snapshot"
-MANIFEST = "manifest.json"
-SPLITS = ("train", "test")
 UNFINISHED = (SnapshotState.QUEUED, SnapshotState.RUNNING)
 # After this long a message counts as lost; writing takes seconds, and writing twice is harmless.
 LOST_AFTER = timedelta(minutes=2)
-ABANDONED_SECONDS = 24 * 3600
-
-Progress = Callable[[str], None]
-
-
-class Collected(NamedTuple):
-    """What one consistent read gave: rows by profile and split, counts, and the report."""
-
-    rows: dict[str, dict[str, list[Row]]]
-    counts: dict[str, Any]
-    report: dict[str, Any]
 
 
 def take_snapshot(
@@ -71,29 +55,17 @@ def take_snapshot(
     *,
     profiles: Sequence[str] = ("dpo",),
     out: Path | None = None,
-    format: str = "both",
-    seed: int = 0,
-    test_share: float = 0.1,
-    tie_rule: str = "drop",
-    min_agreement: float = 0.0,
-    include_simulated: bool = True,
     created_by: User | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Snapshot:
     """Resolve the project's labels, export it in this process and return the finished snapshot.
 
-    `out` (default: a folder below `EXPORT_DIR`) must be free, or hold the very same export. `progress` is called with
-    the name of each stage. Raises `ExportError` in words for settings that cannot be, a folder that is taken and a
-    project without a single row; the snapshot then says why it failed.
+    `out` (default: a folder below `EXPORT_DIR`) must be free, or hold the very same export. `settings` are those of
+    `SnapshotSettings`. `progress` is called with the name of each stage. Raises `ExportError` in words for settings
+    that cannot be, a folder that is taken and a project without a single row; the snapshot then says why it failed.
     """
-    wanted = SnapshotSettings(
-        format=format,
-        seed=seed,
-        test_share=test_share,
-        tie_rule=tie_rule,
-        min_agreement=min_agreement,
-        include_simulated=include_simulated,
-    )
+    wanted = SnapshotSettings.parse(settings)
     snapshot = _create(project, profiles=profiles, settings=wanted, out=out, created_by=created_by)
     _fill(snapshot, progress or (lambda stage: None))
     snapshot.refresh_from_db()
@@ -160,10 +132,8 @@ def _create(
     out: Path | None,
     created_by: User | None,
 ) -> Snapshot:
-    if not profiles:
-        raise ExportError(f"An export needs a profile. Known: {', '.join(PROFILES)}.")
-    if unknown := sorted(set(profiles) - set(PROFILES)):
-        raise ExportError(f"Unknown profile {', '.join(unknown)}. Known: {', '.join(PROFILES)}.")
+    named = profiles_named(profiles)
+    check_weights(project, settings)
     with transaction.atomic():
         # The project's row is the lock on its snapshots' numbers.
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -171,7 +141,7 @@ def _create(
         snapshot = Snapshot(
             project=project,
             number=last + 1,
-            profiles=sorted(set(profiles)),
+            profiles=[profile.name for profile in named],
             settings=settings.to_json(),
             created_by=created_by,
         )
@@ -196,61 +166,94 @@ def _fill(snapshot: Snapshot, progress: Progress) -> None:
 
 def _export(snapshot: Snapshot, progress: Progress) -> dict[str, Any]:
     settings = SnapshotSettings.parse(snapshot.settings)
+    profiles = profiles_named(snapshot.profiles)
     folder = Path(snapshot.folder)
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     progress("resolve labels")
     resolve_labels(snapshot.project)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_partials(folder)
+    with working_folder(folder) as work:
+        spool = Spool(work / "records")
+        try:
+            written = _write_all(snapshot.project, profiles, settings, spool, work / "files", progress)
+        finally:
+            spool.close()
+        progress("move into place")
+        move_into_place(work / "files", folder, written["content_hash"])
+    return written
+
+
+def _write_all(
+    project: Project,
+    profiles: Sequence[Profile],
+    settings: SnapshotSettings,
+    spool: Spool,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write all files of an export below `folder`; return what the snapshot's row says of them."""
+    key = pseudonym_key(project, settings.seed)
     progress("read")
     with consistent_read():
-        collected = _collect(snapshot.project, [PROFILES[name] for name in snapshot.profiles], settings)
-    progress("write")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_partials(folder)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-    try:
-        files = _write(partial, snapshot.project, collected, settings)
-        content_hash = hash_files(files)
-        files = _write_manifest(partial, snapshot.project, files, settings, content_hash)
-        progress("move into place")
-        _move_into_place(partial, folder, content_hash)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        gathered = gather(project, profiles, settings, spool, key=key)
+        progress("report")
+        figures = _report(project, key)
+    files, by_profile = _write_profiles(project, profiles, gathered, spool, folder, progress)
+    counts = {
+        "pairs": len(spool),
+        # The first profile's counts stand on top as well: most exports have one.
+        **by_profile[profiles[0].name],
+        "margin": gathered.context.margin,
+        "relabelled": gathered.relabelled,
+        "fragile": gathered.fragile,
+        "profiles": by_profile,
+    }
+    report = {"settings": settings.to_json(), "counts": counts, **figures}
+    columns = {profile.name: profile.written_columns(gathered.context) for profile in profiles}
+    write_json(folder / "report.json", report)
+    write_card(folder / "README.md", project, columns, files, report)
+    extra = ["README.md", "report.json", *write_companions(folder, project.slug, columns, files)]
+    files += [describe_file(folder, Path(name), 0) for name in extra]
+    content_hash = hash_files(files)
+    files = _write_manifest(folder, project, profiles, files, settings, content_hash)
     return {
         "files": [file._asdict() for file in files],
-        "counts": collected.counts,
-        "report": collected.report,
+        "counts": counts,
+        "report": figures,
         "content_hash": content_hash,
     }
 
 
-def _collect(project: Project, profiles: Sequence[Profile], settings: SnapshotSettings) -> Collected:
-    """Make every profile's rows, the counts and the report. Caller holds the consistent read."""
-    key = pseudonym_key(project, settings.seed)
-    records = read_records(project, key=key)
-    keys = [SplitKeys(record.prompt_group, record.prompt_hash, (record.a.text, record.b.text)) for record in records]
-    sides = split_pairs(keys, test_share=settings.test_share, seed=settings.seed)
-    rows: dict[str, dict[str, list[Row]]] = {}
-    by_profile: dict[str, Any] = {}
+def _write_profiles(
+    project: Project,
+    profiles: Sequence[Profile],
+    gathered: Gathered,
+    spool: Spool,
+    folder: Path,
+    progress: Progress,
+) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """Write each profile in a pass of its own, so that one row group is in memory. Return files and counts."""
+    files: list[WrittenFile] = []
+    counts: dict[str, Any] = {}
     for profile in profiles:
-        splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        left_out: Counter[str] = Counter()
-        for record, side in zip(records, sides, strict=True):
-            built = profile.build_rows(record, settings)
-            if isinstance(built, LeftOut):
-                left_out[built.value] += 1
-            else:
-                splits[side] += built
-        rows[profile.name] = splits
-        by_profile[profile.name] = _count(splits, left_out, records)
-        if not any(splits.values()):
-            reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(left_out.items()))
+        progress(f"write {profile.name}")
+        mine, tally = write_profile(folder, profile, gathered, spool, name=project.slug, progress=progress)
+        if not tally.rows:
+            reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(tally.left_out.items()))
             raise NothingToExport(
-                f"{project.slug} has no row for the profile {profile.name}: {len(records)} pairs, left out: "
+                f"{project.slug} has no row for the profile {profile.name}: {len(spool)} pairs, left out: "
                 f"{reasons or 'none'}. Have people answer, or run a judge and plan the routing, then export again."
             )
+        files += mine
+        counts[profile.name] = {**tally.to_json(), "opposing_rationales": gathered.opposing_rationales}
+    return files, counts
+
+
+def _report(project: Project, key: bytes) -> dict[str, Any]:
     audits = judge_audits(project)
     cards = {key: audit.card for key, audit in audits.items()}
-    report = {
+    return {
         "agreement": agreement_report(project, cards=cards),
         "consistency": consistency_report(project),
         "judges": judges_report(project, audits=audits)["judges"],
@@ -258,101 +261,24 @@ def _collect(project: Project, profiles: Sequence[Profile], settings: SnapshotSe
         "steadiness": steadiness_report(project, name_of=lambda name: pseudonym(key, name)),
         "routing": routing_report(project),
     }
-    # The first profile's counts stand on top as well: most exports have one.
-    first = by_profile[profiles[0].name]
-    return Collected(rows, {"pairs": len(records), **first, "profiles": by_profile}, report)
-
-
-def _count(splits: dict[str, list[Row]], left_out: Counter[str], records: Sequence[Record]) -> dict[str, Any]:
-    rows = [row for split in splits.values() for row in split]
-    kept = {row["external_id"] for row in rows}
-    winners: dict[str, set[str]] = {}
-    for row in rows:
-        winners.setdefault(row["content_id"], set()).add(row["chosen"][0]["content"])
-    return {
-        "rows": len(rows),
-        "splits": {split: len(of) for split, of in splits.items()},
-        "left_out": dict(sorted(left_out.items())),
-        "label_sources": _tally(rows, "label_source"),
-        "rationale_sources": _tally(rows, "rationale_source"),
-        "rationale_origins": _tally(rows, "rationale_origin"),
-        "annotator_origins": dict(
-            sorted(Counter(origin for row in rows for origin in set(row["annotator_origins"])).items())
-        ),
-        "route_sources": _tally(rows, "route_source"),
-        "opposing_rationales": sum(opposing_rationales(record) for record in records if record.external_id in kept),
-        "repeated_content": len(rows) - len(winners),
-        "contradicting_content": sum(len(texts) > 1 for texts in winners.values()),
-    }
-
-
-def _tally(rows: Sequence[Row], column: str) -> dict[str, int]:
-    return dict(sorted(Counter(str(row[column]) for row in rows if row[column]).items()))
-
-
-def _write(folder: Path, project: Project, collected: Collected, settings: SnapshotSettings) -> list[WrittenFile]:
-    files = [
-        file
-        for name, splits in collected.rows.items()
-        for split, rows in splits.items()
-        for file in write_split(folder, PROFILES[name], split, rows, settings.format)
-    ]
-    report = {"settings": settings.to_json(), "counts": collected.counts, **collected.report}
-    write_json(folder / "report.json", report)
-    write_card(folder / "README.md", project, list(collected.rows), files, report)
-    return [*files, *(describe_file(folder, Path(name), 0) for name in ("README.md", "report.json"))]
 
 
 def _write_manifest(
-    folder: Path, project: Project, files: Sequence[WrittenFile], settings: SnapshotSettings, content_hash: str
+    folder: Path,
+    project: Project,
+    profiles: Sequence[Profile],
+    files: Sequence[WrittenFile],
+    settings: SnapshotSettings,
+    content_hash: str,
 ) -> list[WrittenFile]:
     ordered = sorted(files, key=lambda file: file.path)
     manifest = {
-        "format": "tiebreak-export/1",
+        "format": "tiebreak-export/2",
         "project": project.slug,
+        "profiles": {profile.name: profile.version for profile in profiles},
         "settings": settings.to_json(),
         "content_hash": content_hash,
         "files": [file._asdict() for file in ordered],
     }
     write_json(folder / MANIFEST, manifest)
     return [*ordered, describe_file(folder, Path(MANIFEST), 0)]
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raise `FolderTaken` for a folder with something else in it than an export."""
-    if folder.is_file():
-        raise FolderTaken(f"{folder} is a file. Name a folder that does not exist yet.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise FolderTaken(f"{folder} holds files that are no export of ours. Name an empty folder or a new one.")
-
-
-def _sweep_partials(folder: Path) -> None:
-    """Remove what writers of this folder that were killed have left."""
-    for partial in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
-        if partial.stat().st_mtime < time.time() - ABANDONED_SECONDS:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move_into_place(partial: Path, folder: Path, content_hash: str) -> None:
-    """Move a finished folder to its place in one step. The same export standing there already is left as it is."""
-    partial.chmod(0o755)
-    try:
-        partial.rename(folder)
-    except OSError as error:
-        if not (folder / MANIFEST).is_file():
-            raise
-        there = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("content_hash", "")
-        if there != content_hash or not _is_whole(folder):
-            raise FolderTaken(
-                f"{folder} holds another export ({there[:12] or 'without a hash'}, this one is {content_hash[:12]}). "
-                "An export is never overwritten: name another folder, or remove that one first."
-            ) from error
-
-
-def _is_whole(folder: Path) -> bool:
-    """Say whether the files of an export are those of its manifest."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return all(
-        (folder / file["path"]).is_file() and describe_file(folder, Path(file["path"]), file["rows"])._asdict() == file
-        for file in manifest["files"]
-    )

@@ -366,7 +366,7 @@ class AssigningUnderManagers(AssigningAhead):
     def export(self) -> None:
         """Every counted answer is in the export once, and nothing else; a second export says the same."""
         key = pseudonym_key(self.project, 0)
-        records = read_records(self.project, key=key)
+        records = list(read_records(self.project, key=key))
         ids = dict(Pair.objects.values_list("external_id", "pk"))
         exported = sorted(
             (ids[record.external_id], vote.person, vote.choice) for record in records for vote in record.votes
@@ -376,7 +376,7 @@ class AssigningUnderManagers(AssigningAhead):
             for (task, name), held in self.held.items()
             if held.state == "submitted"
         )
-        assert read_records(self.project, key=key) == records
+        assert list(read_records(self.project, key=key)) == records
 
     @invariant()
     def money_is_what_the_model_says(self) -> None:

@@ -53,7 +53,7 @@ def test_export_dataset_prints_one_json_object_on_the_last_line(labelled: Projec
         (["--min-agreement", "nan"], "min_agreement is nan"),
         (["--format", "xml"], "invalid choice: 'xml'"),
         (["--tie-rule", "coin"], "invalid choice: 'coin'"),
-        (["--profile", "kto"], "invalid choice: 'kto'"),
+        (["--profile", "xml"], "invalid choice: 'xml'"),
     ],
 )
 def test_export_dataset_refuses_what_it_does_not_know(

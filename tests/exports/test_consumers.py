@@ -35,6 +35,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}\x02assistant\n{% endif %}"
 )
 ASSISTANT = f"{OPEN}assistant\n"
+NAMES = [column.name for column in COLUMNS if not column.only_with]
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_folder_loads_offline_with_every_column_in_its_type(tmp_path: Path, form
     data = load(tmp_path / "out", tmp_path)
     assert sum(split.num_rows for split in data.values()) == 5
     for split in data.values():
-        assert split.column_names == [column.name for column in COLUMNS]
+        assert split.column_names == NAMES
         # Columns that are null in every row keep their types.
         assert split.features["strength"].dtype == "float64"
         assert split.features["judge_version"].dtype == "int64"
@@ -154,7 +155,7 @@ def test_card_head_is_yaml_that_others_read(labelled: Project, out: Path) -> Non
     card = yaml.safe_load(head)
     assert card["pretty_name"] == 'Tricky: "quotes" # and signs 👩 --- end'
     assert card["configs"][0]["default"] is True
-    assert [feature["name"] for feature in card["dataset_info"][0]["features"]] == [column.name for column in COLUMNS]
+    assert [feature["name"] for feature in card["dataset_info"][0]["features"]] == NAMES
     assert card["language"] == ["en"]
     assert "\\# and signs" in body
 

@@ -6,29 +6,22 @@ from typing import Any
 import pytest
 
 from annotation.models import Choice, Preference, Project, RationaleTiming
-from exports.profiles.dpo import build_rows, opposing_rationales
+from exports.profiles.reasoning import opposing_rationales
 from exports.pseudonymising import pseudonym
-from exports.reading import read_records
-from exports.settings import SnapshotSettings
 from judges.models import JudgeKind, JudgeVersion
-from routing.labels.resolving import resolve_labels
 from routing.models import BudgetKind, Plan, PlanState, Route, RouteSource
 from tests.builders import make_pair, make_preference
+from tests.exports.rows import KEY, records_of, rows_of
 
 Cast = Callable[..., list[Preference]]
 MakeJudge = Callable[..., JudgeVersion]
 
-KEY = b"k"
-
 
 def row_of(project: Project, **settings: Any) -> dict[str, Any]:
     """Return the one row of a project of one pair."""
-    resolve_labels(project)
-    (record,) = read_records(project, key=KEY)
-    rows = build_rows(record, SnapshotSettings(**settings))
-    assert isinstance(rows, list)
-    assert len(rows) == 1
-    return rows[0]
+    rows, _ = rows_of(project, **settings)
+    (row,) = rows
+    return row
 
 
 def test_rationale_of_a_person_who_chose_the_winner_goes_before_a_judges(
@@ -63,8 +56,8 @@ def test_reason_for_the_other_side_is_never_exported_and_is_counted(project: Pro
     make_preference(pair, make_judge(project).rater, "b", rationale="Assistant 2 wins")
     row = row_of(project)
     assert (row["rationale"], row["rationale_source"], row["rationale_by"]) == ("", "none", "")
-    (record,) = read_records(project, key=KEY)
-    assert opposing_rationales(record) == 2
+    (record,) = records_of(project)
+    assert opposing_rationales(record, "a") == 2
 
 
 def test_judges_reason_says_in_which_order_it_saw_the_responses(project: Project, make_judge: MakeJudge) -> None:
@@ -134,7 +127,7 @@ def test_min_agreement_does_not_touch_ai_labels(project: Project, make_judge: Ma
 def test_id_is_free_of_the_order_of_the_responses_and_unique_for_repeats(project: Project) -> None:
     prompt = make_pair(project, prompt="Q?", response_a="x", response_b="y", external_id="one").prompt
     make_pair(project, prompt=prompt, response_a="y", response_b="x", external_id="two")
-    one, two = read_records(project, key=KEY)
+    one, two = records_of(project)
     assert one.content_id == two.content_id
     assert one.id != two.id
 

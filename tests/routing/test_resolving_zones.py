@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from annotation.models import Origin, Pair
-from exports.profiles import LeftOut
-from exports.profiles.dpo import build_rows
+from exports.deciding import Entry, decide
+from exports.profiles import PROFILES, Context, LeftOut
 from exports.reading import read_records
 from exports.reporting import routing_report
 from exports.settings import SnapshotSettings
@@ -228,11 +228,12 @@ def test_exports_say_why_a_label_is_open_and_who_confirmed_one() -> None:
     (not_guaranteed,) = open_label.values_list("pair__external_id", flat=True)
     records = {record.external_id: record for record in read_records(plan.project, key=b"k")}
     settings = SnapshotSettings.parse({})
-    assert build_rows(records[differed.external_id], settings) == LeftOut.JUDGES_SPLIT
-    assert build_rows(records[not_guaranteed], settings) == LeftOut.NOT_GUARANTEED
-    rows = build_rows(records[agreed.external_id], settings)
-    assert isinstance(rows, list)
-    (row,) = rows
+    decisions = {external_id: decide(record, settings, {}) for external_id, record in records.items()}
+    assert decisions[differed.external_id].left_out == LeftOut.JUDGES_SPLIT
+    assert decisions[not_guaranteed].left_out == LeftOut.NOT_GUARANTEED
+    entry = Entry(records[agreed.external_id], decisions[agreed.external_id])
+    (row,) = PROFILES["dpo"].start(Context(settings))([entry])
+    assert isinstance(row, dict)
     assert (row["label_source"], row["judge"], row["second_judge"]) == ("ai", "gpt", "claude · pairwise")
     report = routing_report(plan.project)
     assert (report["withheld"], report["contested"]) == (2, 0)

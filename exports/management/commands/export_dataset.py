@@ -6,9 +6,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
+from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.models import Snapshot
 from exports.profiles import PROFILES
-from exports.profiles.columns import LEFT_OUT_IN_WORDS, LeftOut
 from exports.settings import FORMATS, TIE_RULES
 from exports.snapshotting import take_snapshot
 
