@@ -38,9 +38,9 @@ def write_profile(
                     profile.name,
                     split,
                     columns,
-                    lines=profile.json_only or settings.format in ("jsonl", "both"),
-                    parquet=not profile.json_only and settings.format in ("parquet", "both"),
-                    zipped=settings.gzip and not profile.json_only,
+                    lines=profile.always_lines or settings.format in ("jsonl", "both"),
+                    parquet=settings.format in ("parquet", "both"),
+                    zipped=settings.gzip and not profile.always_lines,
                 )
             )
             for split in SPLITS

@@ -96,7 +96,7 @@ class Column(NamedTuple):
 def _feature(arrow: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(arrow):
         inner = _feature(arrow.value_type)
-        return {"list": inner.get("dtype") or inner.get("struct") or [inner]}
+        return {"list": inner.get("dtype") or inner.get("struct") or inner}
     if pa.types.is_struct(arrow):
         return {"struct": [{"name": part.name, **_feature(part.type)} for part in arrow]}
     return {"dtype": {"double": "float64"}.get(str(arrow), str(arrow))}

@@ -39,8 +39,9 @@ Build = Callable[[Sequence[Entry]], Iterable[Row | LeftOut]]
 class Profile(NamedTuple):
     """A profile: its columns in order, and what starts a pass over the records of one split.
 
-    `title` says who takes the rows. A profile with `json_only` is written as plain JSON lines whatever the export's
-    format, since its consumers take nothing else. `finish` makes the small files that go with the rows.
+    `title` says who takes the rows. A profile with `always_lines` is written as plain JSON lines whatever the
+    export's format, since its consumers take nothing else; in Parquet as well where the others are, since `datasets`
+    reads all configurations of a folder in one format. `finish` makes the small files that go with the rows.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Profile(NamedTuple):
     title: str
     columns: Sequence[Column]
     start: Callable[[Context], Build]
-    json_only: bool = False
+    always_lines: bool = False
     wants_calls: bool = False
     document_head: Callable[[Context, str], dict[str, Any]] | None = None
 

@@ -1,7 +1,8 @@
 """All responses to one prompt with their ranks, 0 the best: NeMo RL's preference data, and for listwise losses.
 
 The ranks follow from the pairs' labels: a response ranks below every one it lost to; ties, and responses that beat
-each other in a circle, share a rank. Responses that no chain of pairs connects are not comparable and make rows of their own.
+each other in a circle, share a rank. Responses that no chain of pairs connects are not comparable and make
+rows of their own.
 """
 
 from collections.abc import Iterator, Sequence

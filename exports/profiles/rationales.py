@@ -1,9 +1,9 @@
 """Reasons beside the winners, and as a task of their own.
 
-`rationale` is for losses that add the reason's likelihood (`prompt`, `chosen`, `rejected`, `rationale`). `rationale_sft`
-asks a model which of two responses is better and why. Its order of the responses is drawn anew for each row and
-recorded, with the chosen response first in half of the rows, so that the place gives nothing away; hence a reason
-that names a response by its place ("Assistant 1", "the second response") makes no row there.
+`rationale` is for losses that add the reason's likelihood. `rationale_sft` asks a model which of two responses is
+better and why. Its order of the responses is drawn anew for each row and recorded, with the chosen response first in
+half of the rows, so that the place gives nothing away; hence a reason that names a response by its place ("Assistant
+1", "the second response") makes no row there.
 """
 
 import hashlib

@@ -20,6 +20,7 @@ from exports.snapshotting import take_snapshot
 from routing.plans.applying import apply_plan
 from routing.plans.planning import Budget, draw_plan
 from tests.builders import make_pair, make_preference, make_project, make_prompt
+from tests.exports.consuming import load, round_trip, toy_tokenizer
 from tests.replayed_people import replay_answers
 from tests.services import SHARED_DATA
 
@@ -29,12 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-OPEN, CLOSE = "\x02", "\x03"
-TEMPLATE = (
-    "{% for message in messages %}\x02{{ message['role'] }}\n{{ message['content'] }}\x03{% endfor %}"
-    "{% if add_generation_prompt %}\x02assistant\n{% endif %}"
-)
-ASSISTANT = f"{OPEN}assistant\n"
 NAMES = [column.name for column in COLUMNS if not column.only_with]
 
 
@@ -43,44 +38,6 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     """Keep the consumers away from the network and from this machine's caches."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hf"))
-
-
-def load(folder: Path, tmp_path: Path) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    return datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
-
-
-def toy_tokenizer() -> Any:
-    """Return a tokenizer with a chat template that loses nothing."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
-
-
-def messages_of(text: str) -> list[dict[str, str]]:
-    """Return the messages that the template rendered."""
-    parts = [part.removesuffix(CLOSE) for part in text.split(OPEN)[1:]]
-    return [{"role": part.partition("\n")[0], "content": part.partition("\n")[2]} for part in parts]
-
-
-def round_trip(row: dict[str, Any], tokenizer: Any) -> None:
-    """Have TRL split the prompt out and render the row; both must give back what went in."""
-    from trl.data_utils import apply_chat_template, extract_prompt, is_conversational
-
-    example = {name: row[name] for name in ("prompt", "chosen", "rejected")}
-    assert is_conversational(example)
-    implicit = {side: example["prompt"] + example[side] for side in ("chosen", "rejected")}
-    assert extract_prompt(implicit) == example
-    rendered = apply_chat_template(example, tokenizer)
-    assert messages_of(rendered["prompt"].removesuffix(ASSISTANT)) == example["prompt"]
-    for side in ("chosen", "rejected"):
-        assert messages_of(ASSISTANT + rendered[side]) == example[side]
 
 
 def awkward_project() -> Project:
@@ -110,7 +67,7 @@ def awkward_project() -> Project:
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "both"])
 def test_folder_loads_offline_with_every_column_in_its_type(tmp_path: Path, format: str) -> None:
     take_snapshot(awkward_project(), out=tmp_path / "out", format=format, test_share=0.4)
-    data = load(tmp_path / "out", tmp_path)
+    data = load(tmp_path / "out", tmp_path / "cache")
     assert sum(split.num_rows for split in data.values()) == 5
     for split in data.values():
         assert split.column_names == NAMES
@@ -125,7 +82,7 @@ def test_folder_loads_offline_with_every_column_in_its_type(tmp_path: Path, form
 def test_awkward_texts_come_back_exactly_through_trl(tmp_path: Path, format: str) -> None:
     project = awkward_project()
     take_snapshot(project, out=tmp_path / "out", format=format, test_share=0)
-    data = load(tmp_path / "out", tmp_path)["train"]
+    data = load(tmp_path / "out", tmp_path / "cache")["train"]
     tokenizer = toy_tokenizer()
     pairs = {pair.external_id: pair for pair in project.pairs.with_texts()}
     assert len(data) == len(pairs) == 5
@@ -220,7 +177,7 @@ def test_real_pairs_go_from_import_through_people_to_trl_exactly(
     assert live.count() == planned * len(people)
     assert Task.objects.filter(project=project, state="done", answered=len(people)).count() == planned
     take_snapshot(project, out=tmp_path / "out")
-    data = load(tmp_path / "out", tmp_path)
+    data = load(tmp_path / "out", tmp_path / "cache")
     tokenizer = toy_tokenizer()
     pairs = {pair.external_id: pair for pair in project.pairs.with_texts().select_related("label")}
     seen = 0

@@ -11,13 +11,11 @@ from annotation.models import Basis, Criterion, Membership, Origin, Pair, Prefer
 from dashboard.listing import page_of_pairs
 from dashboard.summarising import answers_by_day, flow_of, money_of
 from exports.contrasting import contrast_people
-from exports.profiles.dpo import build_rows
-from exports.reading import read_records
 from exports.reporting import people_report, spending_report, steadiness_report
-from exports.settings import SnapshotSettings
 from routing.labels.resolving import resolve_labels
 from routing.plans.budgeting import pairs_with_people, promised_usd
 from tests.builders import make_answer, make_pair, make_person, make_preference, make_project, make_prompt
+from tests.exports.rows import rows_of as dpo_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -160,9 +158,7 @@ def test_a_pair_of_an_open_slate_waits_for_people() -> None:
 
 
 def rows_of(project: Project) -> list[dict[str, Any]]:
-    resolve_labels(project)
-    made = [build_rows(record, SnapshotSettings()) for record in read_records(project, key=b"key")]
-    return [row for rows in made if isinstance(rows, list) for row in rows]
+    return dpo_rows(project)[0]
 
 
 def test_the_reason_of_an_order_reaches_the_pairs_it_decides() -> None:
