@@ -47,7 +47,7 @@ def card_head(
     profiles = list(columns)
     first = report["counts"]["profiles"][profiles[0]]
     tables = [name for name in profiles if PROFILES[name].document_head is None]
-    return {
+    head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
         "license": report["settings"]["license"] or "unknown",
         "language": _languages(project),
@@ -59,10 +59,13 @@ def card_head(
             {"config_name": name, "default": name == tables[0], "data_files": _data_files(name, files)}
             for name in tables
         ],
-        "dataset_info": [
-            {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
-        ],
     }
+    if not any(file.path.endswith(".parquet") for file in files):
+        # JSON lines leave the type of a column of nulls open; Parquet says it in a tenth of the time.
+        head["dataset_info"] = [
+            {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
+        ]
+    return head
 
 
 def _languages(project: Project) -> list[str]:

@@ -107,7 +107,7 @@ def test_card_head_is_yaml_that_others_read(labelled: Project, out: Path) -> Non
 
     labelled.title = 'Tricky: "quotes" # and \x85 signs 👩\n---\nend'
     labelled.save()
-    take_snapshot(labelled, out=out)
+    take_snapshot(labelled, out=out, format="jsonl")
     _, head, body = (out / "README.md").read_text().split("---\n", 2)
     card = yaml.safe_load(head)
     assert card["pretty_name"] == 'Tricky: "quotes" # and signs 👩 --- end'
