@@ -9,6 +9,7 @@ import glob
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from exports.writing import describe_file
 
 MANIFEST = "manifest.json"
 LOCK = "lock"
+# A folder without a lock that is older was left by a removal; a younger one may be about to get its lock.
+UNLOCKED_SECONDS = 60
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -47,8 +50,11 @@ def sweep_partials(folder: Path) -> None:
         try:
             with (partial / LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            if not partial.is_dir() or partial.stat().st_mtime > time.time() - UNLOCKED_SECONDS:
+                continue
         except OSError:
-            # Held, or gone, or made a moment ago and not locked yet.
+            # Its writer lives.
             continue
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -61,7 +67,7 @@ def move_into_place(files: Path, folder: Path, content_hash: str) -> None:
     except OSError as error:
         if not (folder / MANIFEST).is_file():
             raise
-        there = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("content_hash", "")
+        there = _hash_in(folder)
         if there != content_hash or not is_whole(folder):
             raise FolderTaken(
                 f"{folder} holds another export ({there[:12] or 'without a hash'}, this one is {content_hash[:12]}). "
@@ -76,3 +82,19 @@ def is_whole(folder: Path) -> bool:
         (folder / file["path"]).is_file() and describe_file(folder, Path(file["path"]), file["rows"])._asdict() == file
         for file in manifest["files"]
     )
+
+
+def holds_export(folder: Path, content_hash: str) -> bool:
+    """Say whether a folder holds the export of this hash."""
+    return (folder / MANIFEST).is_file() and _hash_in(folder) == content_hash
+
+
+def remove_export(folder: Path) -> None:
+    """Remove an export's folder: out of its place in one step, then file by file."""
+    gone = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    folder.rename(gone / "files")
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _hash_in(folder: Path) -> str:
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("content_hash", ""))

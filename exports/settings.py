@@ -72,6 +72,8 @@ class SnapshotSettings:
         if not isinstance(self.license, str):
             raise ExportError(f"The license is {self.license!r}; it takes a name such as cc-by-4.0.")
         _check_weights(self.criterion_weights)
+        if self.criterion_weights and self.margin == "strength":
+            raise ExportError("A label made from criterion_weights has no strength: choose another margin.")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

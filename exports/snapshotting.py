@@ -20,10 +20,18 @@ from annotation.models import Project, User
 from annotation.publishing import wake
 from exports.accompanying import write_companions
 from exports.carding import write_card
-from exports.errors import NothingToExport
+from exports.errors import ExportError, NothingToExport
 from exports.gathering import Gathered, check_weights, gather
 from exports.models import Snapshot, SnapshotState
-from exports.placing import MANIFEST, move_into_place, refuse_foreign, sweep_partials, working_folder
+from exports.placing import (
+    MANIFEST,
+    holds_export,
+    move_into_place,
+    refuse_foreign,
+    remove_export,
+    sweep_partials,
+    working_folder,
+)
 from exports.profiles import Profile, profiles_named
 from exports.pseudonymising import pseudonym, pseudonym_key
 from exports.reading import consistent_read
@@ -48,6 +56,8 @@ TASK = "exports.tasks.write_snapshot"
 UNFINISHED = (SnapshotState.QUEUED, SnapshotState.RUNNING)
 # After this long a message counts as lost; writing takes seconds, and writing twice is harmless.
 LOST_AFTER = timedelta(minutes=2)
+# A snapshot that has been running for so long was left behind.
+ABANDONED_AFTER = timedelta(days=1)
 
 
 def take_snapshot(
@@ -102,6 +112,37 @@ def write_snapshot(snapshot_id: UUID | str) -> Snapshot:
         except TiebreakError as error:
             logger.info("snapshot %s was not written: %s", snapshot.pk, error)
         snapshot.refresh_from_db()
+    return snapshot
+
+
+def delete_snapshot(snapshot: Snapshot, *, now: datetime) -> None:
+    """Remove a snapshot's files and reports for good; its number, settings and hash stay, so that none is used twice.
+
+    The folder goes in one step, where it holds this very export and no other snapshot lies in it. Twice is once.
+    Raises `ExportError` for a snapshot that is being written.
+    """
+    with transaction.atomic():
+        locked = Snapshot.objects.select_for_update().get(pk=snapshot.pk)
+        if locked.state == SnapshotState.RUNNING and locked.created_at > now - ABANDONED_AFTER:
+            raise ExportError(f"Snapshot {locked.number} is being written. Wait until it is done, then delete it.")
+        if locked.state == SnapshotState.DELETED:
+            return
+        others = Snapshot.objects.filter(folder=locked.folder, state=SnapshotState.DONE).exclude(pk=locked.pk)
+        lies_alone = not others.exists()
+        if locked.content_hash and lies_alone and holds_export(Path(locked.folder), locked.content_hash):
+            remove_export(Path(locked.folder))
+        locked.state, locked.deleted_at = SnapshotState.DELETED, now
+        locked.files, locked.counts, locked.report = [], {}, {}
+        locked.save(update_fields=["state", "deleted_at", "files", "counts", "report"])
+
+
+def snapshot_numbered(project: Project, number: int) -> Snapshot:
+    """Return a project's snapshot by its number. Raises `ExportError` with those there are."""
+    snapshot = Snapshot.objects.filter(project=project, number=number).first()
+    if snapshot is None:
+        known = Snapshot.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[:10]
+        there = ", ".join(map(str, known)) or "none yet"
+        raise ExportError(f"{project.slug} has no snapshot {number}. Snapshots: {there}.")
     return snapshot
 
 

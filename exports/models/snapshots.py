@@ -13,6 +13,7 @@ class SnapshotState(models.TextChoices):
     RUNNING = "running", "Writing"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
+    DELETED = "deleted", "Deleted"
 
 
 class Snapshot(models.Model):
@@ -36,6 +37,7 @@ class Snapshot(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Files and reports are gone; the number is not.")
 
     class Meta:
         ordering = ["-created_at"]

@@ -67,7 +67,8 @@ settings = st.fixed_dictionaries(
         "test_share": st.sampled_from([0.0, 0.3, 0.6]),
         "seed": st.integers(0, 3),
     }
-)
+    # Labels made from weights have no strength.
+).map(lambda drawn: drawn | {"margin": "auto"} if drawn["criterion_weights"] else drawn)
 turns = st.lists(text, min_size=8, max_size=8)
 
 

@@ -4,19 +4,35 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotation.commanding import ProjectCommand
+from annotation.commanding import ProjectCommand, parse_mapping
 from annotation.models import Project
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.models import Snapshot
 from exports.profiles import PROFILES
-from exports.settings import FORMATS, TIE_RULES
+from exports.settings import BOTH_BAD_RULES, FORMATS, GOLD_RULES, MARGINS, TIE_RULES
 from exports.snapshotting import take_snapshot
 
 TRAINING = """To train on it with TRL:
   from datasets import load_dataset
   from trl import DPOConfig, DPOTrainer
-  data = load_dataset({folder!r})
+  data = load_dataset({folder!r}, "dpo")
   DPOTrainer("your/model", args=DPOConfig(output_dir="out"), train_dataset=data["train"]).train()"""
+# The options whose names are those of the settings.
+SETTINGS = (
+    "format",
+    "gzip",
+    "seed",
+    "test_share",
+    "tie_rule",
+    "both_bad_rule",
+    "gold_rule",
+    "min_agreement",
+    "min_votes",
+    "min_p_correct",
+    "margin",
+    "good_from",
+    "license",
+)
 
 
 class Command(ProjectCommand):
@@ -25,17 +41,55 @@ class Command(ProjectCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--profile", action="append", choices=sorted(PROFILES), help="what the rows are for (default: dpo)"
+            "--profile",
+            action="append",
+            choices=list(PROFILES),
+            metavar="NAME",
+            help=f"what the rows are for, several times for several (default: dpo): {', '.join(PROFILES)}",
         )
         parser.add_argument("--out", required=True, type=Path, help="a folder that does not exist yet")
         parser.add_argument("--format", choices=FORMATS, default="both")
+        parser.add_argument("--gzip", action="store_true", help="compress JSON lines")
         parser.add_argument("--seed", type=int, default=0, help="of the split, the pseudonyms and the intervals")
         parser.add_argument("--test-share", type=float, default=0.1, help="share of prompt groups kept for testing")
         parser.add_argument(
-            "--min-agreement", type=float, default=0.0, help="leave out rows on which fewer of the people agree"
+            "--tie-rule",
+            choices=TIE_RULES,
+            default="drop",
+            help="leave ties out, write each twice with prob 0.5, or take the side that most judges take",
         )
         parser.add_argument(
-            "--tie-rule", choices=TIE_RULES, default="drop", help="leave ties out, or write each twice with prob 0.5"
+            "--both-bad-rule", choices=BOTH_BAD_RULES, default="drop", help='leave "both bad" out, or treat it as a tie'
+        )
+        parser.add_argument(
+            "--gold-rule",
+            choices=GOLD_RULES,
+            default="exclude",
+            help="leave out gold and pairs that judges' prompts or practice show, or mark them",
+        )
+        self._add_limits(parser)
+        parser.add_argument(
+            "--margin", choices=MARGINS, default="auto", help="what the column margin is in; auto: what every row has"
+        )
+        parser.add_argument(
+            "--weight",
+            action="append",
+            default=[],
+            metavar="CRITERION=W",
+            help="make labels again from answers and scores by criterion, under these weights",
+        )
+        parser.add_argument(
+            "--good-from", type=float, help="kto: mean score from which a response of a tie is desirable"
+        )
+        parser.add_argument("--license", default="", help="of rows whose imported record names none, such as cc-by-4.0")
+
+    def _add_limits(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--min-agreement", type=float, default=0.0, help="leave out rows on which fewer of the people agree"
+        )
+        parser.add_argument("--min-votes", type=int, default=0, help="leave out rows that fewer people answered")
+        parser.add_argument(
+            "--min-p-correct", type=float, default=0.0, help="leave out rows that are known to be less likely right"
         )
         parser.add_argument("--without-simulated", action="store_true", help="leave out what simulated people labelled")
 
@@ -64,13 +118,10 @@ class Command(ProjectCommand):
             project,
             profiles=tuple(options["profile"] or ["dpo"]),
             out=out,
-            format=options["format"],
-            seed=options["seed"],
-            test_share=options["test_share"],
-            tie_rule=options["tie_rule"],
-            min_agreement=options["min_agreement"],
-            include_simulated=not options["without_simulated"],
             progress=lambda stage: self.stderr.write(f"{stage} ..."),
+            include_simulated=not options["without_simulated"],
+            criterion_weights=_weights(options["weight"]),
+            **{name: options[name] for name in SETTINGS},
         )
 
     def _tell(self, snapshot: Snapshot) -> None:
@@ -86,5 +137,22 @@ class Command(ProjectCommand):
                 self.stdout.write(
                     f"  {counts['annotator_origins']['simulated']:,} rows rest on answers of simulated people"
                 )
-        self.stdout.write(TRAINING.format(folder=snapshot.folder))
+        if snapshot.settings["criterion_weights"]:
+            self.stdout.write(
+                f"Under these weights {snapshot.counts['relabelled']:,} pairs have another label than without, and "
+                f"{snapshot.counts['fragile']:,} would have another under weights a fifth away."
+            )
+        if "dpo" in snapshot.profiles:
+            self.stdout.write(TRAINING.format(folder=snapshot.folder))
         self.stdout.write(f'Load it: datasets.load_dataset("{snapshot.folder}")')
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    """Return `["clear=1"]` as weights. Raises `CommandError` for one that is no number."""
+    weights = {}
+    for name, value in parse_mapping(given, "--weight").items():
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise CommandError(f"--weight {name}={value}: {value!r} is no number.") from None
+    return weights
