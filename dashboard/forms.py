@@ -11,7 +11,6 @@ from annotation.models import Project, Role
 from annotation.reading import FORMATS
 from dashboard.matching import METHODS
 from dashboard.screen_forms import StartForm
-from exports.settings import TIE_RULES
 from judges.models import JudgeKind, JudgeVersion
 from routing.errors import RoutingError
 from routing.models import BudgetKind
@@ -19,7 +18,6 @@ from routing.plans.budgeting import Budget, check_audit_share
 from routing.plans.options import ADAPTIVE, FIXED, PlanOptions
 
 FORMAT_NAMES = {"auto": "Find out from the file", "jsonl": "JSON Lines", "json": "JSON array", "parquet": "Parquet"}
-TIE_NAMES = {"drop": "Leave ties out, with a count", "both": "Write a tie twice, once each way"}
 BUDGET_KINDS = [
     (BudgetKind.SHARE.value, "% of the pairs"),
     (BudgetKind.COUNT.value, "pairs"),
@@ -281,54 +279,6 @@ class MemberForm(forms.Form):
 
     username = forms.CharField(label="User name", max_length=150, help_text="Without an account yet, one is made.")
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.ANNOTATOR)
-
-
-class ExportForm(forms.Form):
-    """A snapshot to write."""
-
-    format = forms.ChoiceField(
-        label="Files", choices=[("jsonl", "JSON Lines"), ("parquet", "Parquet"), ("both", "Both")], initial="both"
-    )
-    test_percent = forms.DecimalField(
-        label="Test split, %",
-        min_value=Decimal(0),
-        max_value=Decimal(90),
-        max_digits=5,
-        decimal_places=2,
-        initial=10,
-        help_text="Whole prompt groups, so that nothing leaks from train to test.",
-    )
-    tie_rule = forms.ChoiceField(label="Ties", choices=[(name, TIE_NAMES.get(name, name)) for name in TIE_RULES])
-    min_agreement_percent = forms.DecimalField(
-        label="Least agreement of people, %",
-        min_value=Decimal(0),
-        max_value=Decimal(100),
-        max_digits=5,
-        decimal_places=2,
-        initial=0,
-        help_text="Pairs whose voters agree less are left out, with a count.",
-    )
-    seed = forms.IntegerField(
-        label="Seed", min_value=0, max_value=2**31 - 1, initial=0, help_text="Of the split. Same seed, same bytes."
-    )
-    include_simulated = forms.BooleanField(
-        label="Keep labels by simulated people",
-        required=False,
-        initial=True,
-        help_text="Every such row says so.",
-    )
-
-    def settings(self) -> dict[str, Any]:
-        """Return what `exports.settings.SnapshotSettings` takes."""
-        values = self.cleaned_data
-        return {
-            "format": values["format"],
-            "test_share": float(values["test_percent"] / 100),
-            "tie_rule": values["tie_rule"],
-            "min_agreement": float(values["min_agreement_percent"] / 100),
-            "seed": values["seed"],
-            "include_simulated": values["include_simulated"],
-        }
 
 
 class MethodForm(forms.Form):

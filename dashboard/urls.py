@@ -39,6 +39,7 @@ from dashboard.views import (
 urlpatterns = [
     path("", projects.home, name="home"),
     path("account/second-step/", account.second_step, name="second_step"),
+    path("shared/<str:token>", exporting.shared_file, name="shared_file"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     # Not below projects/: there it would hide a project called "new".
@@ -135,7 +136,10 @@ urlpatterns = [
     path("projects/<slug:slug>/crowd/new/<slug:platform>/", crowd.new_crowd_study, name="new_crowd_study"),
     path("projects/<slug:slug>/crowd/<uuid:study_id>/", crowd.crowd_study, name="crowd_study"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
+    path("projects/<slug:slug>/exports/compare/", exporting.compare_exports, name="compare_exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),
+    path("projects/<slug:slug>/exports/<uuid:snapshot_id>/share/", exporting.share_export, name="share_export"),
+    path("projects/<slug:slug>/exports/<uuid:snapshot_id>/delete/", exporting.delete_export, name="delete_export"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/<path:path>", exporting.export_file, name="export_file"),
     path("projects/<slug:slug>/money/", money.money, name="money"),
     path("projects/<slug:slug>/money/rate/", money.change_rate, name="change_rate"),

@@ -1,20 +1,27 @@
-"""Exports: start one, watch it, fetch its files."""
+"""Exports: start one, watch it, fetch its files, share one by a link, compare two, delete one."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_http_methods
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from annotation.models import Project, User
 from dashboard.access import managed
-from dashboard.forms import ExportForm
+from dashboard.export_forms import CompareForm, ExportForm, LinkForm
 from dashboard.views.showing import show, status_of
+from exports.comparing import compare_snapshots
 from exports.errors import ExportError
 from exports.models import Snapshot, SnapshotState
-from exports.snapshotting import queue_snapshot
+from exports.sharing import open_link, sign_link
+from exports.snapshotting import delete_snapshot, queue_snapshot, snapshot_numbered
 
 UNFINISHED = (SnapshotState.QUEUED, SnapshotState.RUNNING)
 
@@ -23,16 +30,23 @@ UNFINISHED = (SnapshotState.QUEUED, SnapshotState.RUNNING)
 @managed
 def exports(request: HttpRequest, project: Project) -> HttpResponse:
     """List the snapshots and start one."""
-    form = ExportForm(request.POST or None)
+    form = ExportForm(request.POST or None, project=project)
     if form.is_valid():
         assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
+        profiles = form.cleaned_data["profiles"]
         try:
-            snapshot = queue_snapshot(project, profiles=("dpo",), settings=form.settings(), created_by=request.user)
+            snapshot = queue_snapshot(project, profiles=profiles, settings=form.settings(), created_by=request.user)
         except ExportError as error:
             form.add_error(None, str(error))
         else:
             return redirect("export", project.slug, snapshot.pk)
-    context = {"form": form, "snapshots": Snapshot.objects.filter(project=project).defer("report")}
+    snapshots = Snapshot.objects.filter(project=project).defer("report", "files")
+    done = snapshots.filter(state=SnapshotState.DONE).count()
+    context = {
+        "form": form,
+        "snapshots": snapshots,
+        "compare_form": CompareForm(project=project) if done > 1 else None,
+    }
     return show(request, project, "exports.html", "exports", context, status=status_of(form))
 
 
@@ -41,10 +55,62 @@ def exports(request: HttpRequest, project: Project) -> HttpResponse:
 def export(request: HttpRequest, project: Project, snapshot_id: UUID) -> HttpResponse:
     """Show a snapshot: its state, what is in it, what was left out and why, its files."""
     snapshot = get_object_or_404(Snapshot, project=project, pk=snapshot_id)
-    context = {"snapshot": snapshot, "running": snapshot.state in UNFINISHED}
     if request.headers.get("HX-Request") == "true":
-        return render(request, "dashboard/_export.html", {"project": project, **context})
-    return show(request, project, "export.html", "exports", context)
+        context = {"project": project, **_shown(snapshot)}
+        return render(request, "dashboard/_export.html", context)
+    return show(request, project, "export.html", "exports", _shown(snapshot))
+
+
+def _shown(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "snapshot": snapshot,
+        "running": snapshot.state in UNFINISHED,
+        "link_form": LinkForm(snapshot=snapshot) if snapshot.state == SnapshotState.DONE else None,
+    }
+
+
+@require_POST
+@managed
+def share_export(request: HttpRequest, project: Project, snapshot_id: UUID) -> HttpResponse:
+    """Make a link to one of a snapshot's files, and show it: it is stored nowhere."""
+    snapshot = get_object_or_404(Snapshot, project=project, pk=snapshot_id, state=SnapshotState.DONE)
+    form = LinkForm(request.POST, snapshot=snapshot)
+    context = {**_shown(snapshot), "link_form": form}
+    if form.is_valid():
+        lasts = timedelta(hours=form.cleaned_data["hours"])
+        token = sign_link(snapshot, form.cleaned_data["path"], now=timezone.now(), lasts=lasts)
+        context["link"] = request.build_absolute_uri(reverse("shared_file", args=[token]))
+        context["link_until"] = timezone.now() + lasts
+    return show(request, project, "export.html", "exports", context, status=status_of(form))
+
+
+@require_POST
+@managed
+def delete_export(request: HttpRequest, project: Project, snapshot_id: UUID) -> HttpResponse:
+    """Delete a snapshot's files and reports for good."""
+    snapshot = get_object_or_404(Snapshot, project=project, pk=snapshot_id)
+    try:
+        delete_snapshot(snapshot, now=timezone.now())
+    except ExportError as error:
+        messages.error(request, str(error))
+        return redirect("export", project.slug, snapshot.pk)
+    messages.success(request, f"Export {snapshot.number} is deleted, with its files.")
+    return redirect("exports", project.slug)
+
+
+@require_GET
+@managed
+def compare_exports(request: HttpRequest, project: Project) -> HttpResponse:
+    """Show what changed between two snapshots."""
+    form = CompareForm(request.GET, project=project)
+    context: dict[str, object] = {"compare_form": form}
+    if form.is_valid():
+        try:
+            before, after = (snapshot_numbered(project, int(form.cleaned_data[name])) for name in ("before", "after"))
+            context |= {"before": before, "after": after, "changes": compare_snapshots(before, after)}
+        except ExportError as error:
+            form.add_error(None, str(error))
+    return show(request, project, "export_changes.html", "exports", context)
 
 
 @require_GET
@@ -57,12 +123,26 @@ def export_file(request: HttpRequest, project: Project, snapshot_id: UUID, path:
     snapshot = get_object_or_404(Snapshot, project=project, pk=snapshot_id, state=SnapshotState.DONE)
     if path not in {file["path"] for file in snapshot.files}:
         raise Http404("No such file in this export.")
-    file = Path(snapshot.folder) / path
-    if not file.is_file():
+    if not (Path(snapshot.folder) / path).is_file():
         raise Http404(f"{path} is gone from the export folder; export again with the same settings.")
-    name = f"{project.slug}-{snapshot.number}-{path.replace('/', '-')}"
+    return _download(snapshot, path)
+
+
+@require_safe
+@never_cache
+def shared_file(request: HttpRequest, token: str) -> HttpResponseBase:
+    """Send the file of a link to whoever holds it, until it runs out."""
+    try:
+        shared = open_link(token, now=timezone.now())
+    except ExportError as error:
+        raise Http404(str(error)) from error
+    return _download(shared.snapshot, shared.path)
+
+
+def _download(snapshot: Snapshot, path: str) -> FileResponse:
+    name = f"{snapshot.project.slug}-{snapshot.number}-{path.replace('/', '-')}"
     return FileResponse(
-        file.open("rb"),
+        (Path(snapshot.folder) / path).open("rb"),
         as_attachment=True,
         filename=name,
         content_type="application/octet-stream",

@@ -1,17 +1,29 @@
 """Exports: started, watched, fetched."""
 
 import hashlib
+import re
+from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
-from annotation.models import Project
+from annotation.models import Criterion, Project
 from exports.models import Snapshot, SnapshotState
 from exports.snapshotting import write_snapshot
 
 HERE = "/projects/helpfulness/exports/"
-WANTED = {"format": "jsonl", "test_percent": "25", "tie_rule": "drop", "min_agreement_percent": "60", "seed": 3}
+WANTED = {
+    "profiles": ["dpo"],
+    "format": "jsonl",
+    "test_percent": "25",
+    "tie_rule": "drop",
+    "min_agreement_percent": "60",
+    "seed": 3,
+}
 
 
 def body(response: object) -> bytes:
@@ -62,7 +74,13 @@ def test_an_export_that_fails_says_why(ada: Client, project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("values", "field"),
-    [({"test_percent": "91"}, "test_percent"), ({"seed": "-1"}, "seed"), ({"tie_rule": "coin"}, "tie_rule")],
+    [
+        ({"profiles": ["xml"]}, "profiles"),
+        ({"profiles": []}, "profiles"),
+        ({"test_percent": "91"}, "test_percent"),
+        ({"seed": "-1"}, "seed"),
+        ({"tie_rule": "coin"}, "tie_rule"),
+    ],
 )
 def test_an_export_that_cannot_be_says_why_at_the_field(
     ada: Client, project: Project, values: dict[str, str], field: str
@@ -71,3 +89,77 @@ def test_an_export_that_cannot_be_says_why_at_the_field(
     assert response.status_code == 422
     assert f'id="id_{field}_error"' in response.text
     assert not Snapshot.objects.exists()
+
+
+def written(ada: Client, **values: object) -> Snapshot:
+    ada.post(HERE, {**WANTED, **values})
+    snapshot = write_snapshot(Snapshot.objects.latest("created_at").pk)
+    assert snapshot.state == SnapshotState.DONE, snapshot.error
+    return snapshot
+
+
+def test_several_profiles_and_every_rule_are_asked_for_on_the_page(ada: Client, answered: Project) -> None:
+    page = ada.get(HERE).text
+    assert "kto: TRL&#x27;s KTO trainer" in page
+    rules = {"tie_rule": "judges", "both_bad_rule": "tie", "gold_rule": "mark", "min_votes": "1", "margin": "prob"}
+    more = {"min_p_correct_percent": "5", "good_from": "3.5", "license": "cc-by-4.0", "gzip": "on"}
+    snapshot = written(ada, profiles=["kto", "dpo", "annotations"], **rules, **more)
+    assert snapshot.profiles == ["dpo", "kto", "annotations"]
+    wanted = {**rules, "min_votes": 1, "min_p_correct": 0.05, "good_from": 3.5, "license": "cc-by-4.0", "gzip": True}
+    assert {name: snapshot.settings[name] for name in wanted} == wanted
+    shown = ada.get(f"{HERE}{snapshot.pk}/").text
+    assert "kto/train.jsonl.gz" in shown
+    assert "<h2>annotations</h2>" in shown
+
+
+def test_weights_are_asked_for_by_the_projects_criteria(ada: Client, answered: Project) -> None:
+    Criterion.objects.create(project=answered, name="clarity")
+    assert "Weight of clarity" in ada.get(HERE).text
+    response = ada.post(HERE, {**WANTED, "weight_0": "2", "margin": "strength"})
+    assert response.status_code == 422
+    assert "choose another margin" in response.text
+    ada.post(HERE, {**WANTED, "weight_0": "2"})
+    assert Snapshot.objects.get().settings["criterion_weights"] == {"clarity": 2.0}
+
+
+def test_a_link_opens_its_file_for_anybody_until_it_runs_out(ada: Client, client: Client, answered: Project) -> None:
+    snapshot = written(ada)
+    page = ada.post(f"{HERE}{snapshot.pk}/share/", {"path": "dpo/train.jsonl", "hours": "1"}).text
+    link = urlsplit(re.search(r"http://testserver(/shared/[^<]+)", page)[0]).path  # type: ignore[index]
+    sent = client.get(link)
+    expected = next(file["sha256"] for file in snapshot.files if file["path"] == "dpo/train.jsonl")
+    assert hashlib.sha256(body(sent)).hexdigest() == expected
+    assert sent["Content-Disposition"].startswith("attachment;")
+    assert "no-store" in sent["Cache-Control"]
+    assert client.get(f"{link}x").status_code == 404
+    with time_machine.travel(timezone.now() + timedelta(minutes=61)):
+        assert client.get(link).status_code == 404
+    ada.post(f"{HERE}{snapshot.pk}/delete/")
+    assert client.get(link).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "values", [{"path": "../secret_key", "hours": "1"}, {"path": "README.md", "hours": "9999"}, {}]
+)
+def test_no_link_is_made_for_another_file_or_another_time(
+    ada: Client, answered: Project, values: dict[str, str]
+) -> None:
+    snapshot = written(ada)
+    response = ada.post(f"{HERE}{snapshot.pk}/share/", values)
+    assert response.status_code == 422
+    assert "/shared/" not in response.text
+
+
+def test_two_exports_are_compared_and_one_is_deleted_for_good(ada: Client, answered: Project) -> None:
+    first, second = written(ada), written(ada, test_percent="0", seed="4")
+    assert "What changed" in ada.get(HERE).text
+    page = ada.get(f"{HERE}compare/?before={first.number}&after={second.number}").text
+    assert "test share" in page
+    assert "another split" in page
+    assert "byte for byte" in ada.get(f"{HERE}compare/?before={first.number}&after={first.number}").text
+    assert ada.get(f"{HERE}compare/?before=7&after=x").status_code == 200
+    assert ada.post(f"{HERE}{first.pk}/delete/").status_code == 302
+    shown = ada.get(f"{HERE}{first.pk}/").text
+    assert "Its files and reports are gone" in shown
+    assert ada.get(f"{HERE}{first.pk}/README.md").status_code == 404
+    assert written(ada, seed="5").number == 3

@@ -21,7 +21,7 @@ from tests.builders import make_answer, make_gold, make_person
 
 pytestmark = pytest.mark.either_database
 
-OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of"}
+OPEN = {"home", "second_step", "new_project", "livez", "readyz", "preview_note", "preview_note_of", "shared_file"}
 POST_ONLY = {
     "set_status",
     "resolve",
@@ -49,11 +49,13 @@ POST_ONLY = {
     "add_pay",
     "draw_payment",
     "steer_payment",
+    "share_export",
+    "delete_export",
 }
 # Of an adjudicator, whom a manager is not.
 ADJUDICATORS = {"looks", "decide"}
 # Posts that say something wrong with nothing in them.
-NEEDS_FORM = {"change_rate", "add_pay", "draw_payment"}
+NEEDS_FORM = {"change_rate", "add_pay", "draw_payment", "share_export"}
 
 
 @pytest.fixture
@@ -104,6 +106,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "preview_answer": [pack(preview_of(project, ScreenFile({})), 2), "submit"],
         "export": [snapshot.pk],
         "export_file": [snapshot.pk, "README.md"],
+        "share_export": [snapshot.pk],
+        "delete_export": [snapshot.pk],
         "replay": [replay.pk],
         "replay_json": [replay.pk],
         "study": [replay.pk],
