@@ -1,5 +1,6 @@
 """A step of a real trainer on a real export: slow, and only where torch is installed."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_a_dpo_step_of_trl_on_real_pairs_has_a_finite_loss(tmp_path: Path, monke
     model = LlamaForCausalLM(LlamaConfig(vocab_size=128, pad_token_id=1, eos_token_id=2, **shape))
     trainer = DPOTrainer(
         model,
+        # A model without a name cannot be loaded again to compare with.
+        ref_model=copy.deepcopy(model),
         args=DPOConfig(
             output_dir=str(tmp_path / "run"),
             max_steps=1,
