@@ -1,7 +1,6 @@
 """What changed between two snapshots: settings, counts, and rows of a profile that both have."""
 
 import gzip
-import hashlib
 import json
 from array import array
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from exports.digesting import digest
 from exports.errors import ExportError
 from exports.models import Snapshot, SnapshotState
 from exports.profiles import PROFILES
@@ -121,10 +121,10 @@ def _compare_rows(before: Snapshot, after: Snapshot, profile: str) -> tuple[dict
     }
     wanted = {int(one) for found in kinds.values() for one in found[:EXAMPLES]}
     named = {
-        digest: str(row["id"])
+        number: str(row["id"])
         for snapshot in (before, after)
         for _, row in _rows_of(snapshot, profile)
-        if (digest := _digest(row["id"])) in wanted
+        if (number := digest(row["id"])) in wanted
     }
     counts = {"unchanged": len(ours) - len(kinds["changed in any column"]), **{k: len(v) for k, v in kinds.items()}}
     return counts, {kind: [named[int(one)] for one in found[:EXAMPLES]] for kind, found in kinds.items()}
@@ -136,7 +136,7 @@ def _read(snapshot: Snapshot, profile: str) -> _Rows:
         winner = {name: row[name] for name in WINNING if name in row}
         values = (row["id"], _canonical(row), _canonical(winner), str(row.get("label_source", "")), split)
         for column, value in zip(columns, values, strict=True):
-            column.append(_digest(value))
+            column.append(digest(value))
     arrays = [np.array(column, dtype=np.uint64) for column in columns]
     order = np.argsort(arrays[0])
     return _Rows(*(one[order] for one in arrays))
@@ -174,7 +174,3 @@ def _open_lines(path: Path) -> Any:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

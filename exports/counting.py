@@ -1,6 +1,5 @@
 """What a profile's rows come to, counted as they are written."""
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from exports.digesting import digest
 from exports.leaving_out import LeftOut
 from exports.profiles.columns import Row
 
@@ -45,8 +45,8 @@ class Tally:
                 self._values[name][str(value)] += 1
         self._origins.update(set(row.get("annotator_origins", ())))
         if "content_id" in row and "chosen" in row:
-            self._contents.append(_digest(row["content_id"]))
-            self._winners.append(_digest(row["chosen"][0]["content"]))
+            self._contents.append(digest(row["content_id"]))
+            self._winners.append(digest(row["chosen"][0]["content"]))
 
     def leave_out(self, reason: LeftOut) -> None:
         """Count a pair that makes no row."""
@@ -71,7 +71,3 @@ class Tally:
 
 def _sorted(counted: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counted.items()))
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

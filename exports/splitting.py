@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from exports.digesting import digest
 from exports.likening import BANDS, bands_of, find_near, normalise, runs_of
 
 Split = Literal["train", "test"]
@@ -40,11 +41,11 @@ class Splitter:
     def add(self, keys: SplitKeys) -> None:
         """Note what the next pair shares with others."""
         number = len(self._groups)
-        group = _digest("group", keys.group)
-        ties = {group, _digest("prompt", keys.prompt)}
-        ties |= {_digest("response", text) for text in keys.responses if len(text) >= SHARED_RESPONSE_CHARACTERS}
+        group = digest(f"group\x1f{keys.group}")
+        ties = {group, digest(f"prompt\x1f{keys.prompt}")}
+        ties |= {digest(f"response\x1f{text}") for text in keys.responses if len(text) >= SHARED_RESPONSE_CHARACTERS}
         if same := normalise(keys.text):
-            tie = _digest("text", same)
+            tie = digest(f"text\x1f{same}")
             ties.add(tie)
             self._band(tie, number, keys.text)
         self._pairs.extend([number] * len(ties))
@@ -115,12 +116,7 @@ def _filled(pairs: Sequence[SplitKeys]) -> Splitter:
     return splitter
 
 
-def _digest(kind: str, value: str) -> int:
-    # 64 bits: a chance meeting of two among a million is one in ten million, and would only tie them together.
-    return int.from_bytes(hashlib.blake2b(f"{kind}\x1f{value}".encode(), digest_size=8).digest())
-
-
 def _share_of(group: int, seed: int) -> float:
     """Return a number from 0 to 1, drawn evenly by hashing."""
-    digest = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    drawn = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
+    return int.from_bytes(drawn[:8]) / 2**64

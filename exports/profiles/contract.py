@@ -6,7 +6,7 @@ of a set. The columns are the same in every row; a text is never a list elsewher
 unless its parts are fixed. A change of a profile's rows raises its version.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from exports.deciding import Entry
@@ -65,8 +65,3 @@ def each_pair(build: Callable[[Entry, Context], Iterable[Row | LeftOut]]) -> Cal
         return lambda entries: (row for entry in entries for row in build(entry, context))
 
     return start
-
-
-def only(columns: Iterable[Column], row: Mapping[str, Any]) -> Row:
-    """Return a row with these columns alone."""
-    return {column.name: row[column.name] for column in columns}

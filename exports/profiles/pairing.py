@@ -110,13 +110,19 @@ ORIGIN = (
 )
 ABOUT = (*IDENTITY, *LABEL, *REASONS, *PEOPLE, *ORIGIN)
 # What the narrower profiles keep: enough to join with the others, to weigh and to filter.
-BRIEF = tuple(
-    column
-    for column in ABOUT
-    if column.name
-    in ("id", "prompt_id", "external_id", "source", "license", "language", "label_source", "prob", "p_correct")
-    or column.name == "selection_prob"
+BRIEF_NAMES = (
+    "id",
+    "prompt_id",
+    "external_id",
+    "source",
+    "license",
+    "language",
+    "label_source",
+    "prob",
+    "p_correct",
+    "selection_prob",
 )
+BRIEF = tuple(column for column in ABOUT if column.name in BRIEF_NAMES)
 
 
 class Won(NamedTuple):
