@@ -5,7 +5,7 @@ is thrown away. Then fresh processes, as a worker would be, read, decide, split 
 memory that the larger takes over the smaller, by row, is what an export holds of a row. The floor is the same rows as
 JSON lines and Parquet, made already, written by a loop. Labels and the report are made by other code and not measured.
 
-    python bench/export.py [--rows 20000] [--profile dpo]
+    python bench/export.py [--rows 40000] [--profile dpo]
 
 --rows 1000000 takes some 8 GB of disk while it runs.
 """
@@ -37,7 +37,7 @@ WORDS = 5000
 def main() -> None:
     """Measure both sizes, each in processes of its own, print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--profile", default="dpo")
     parser.add_argument("--step", choices=["fill", "export", "plain"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -45,7 +45,7 @@ def main() -> None:
     if options.step:
         {"fill": fill, "export": export, "plain": plain}[options.step](options)
         return
-    sizes = [measured(rows, options.profile) for rows in (options.rows // 4, options.rows)]
+    sizes = [measured(rows, options.profile) for rows in (options.rows // 2, options.rows)]
     print(f"{'rows':>10} {'fill s':>8} {'export rows/s':>14} {'plain rows/s':>13} {'ratio':>6} {'peak MB':>8}")
     for one in sizes:
         print(

@@ -3,6 +3,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
+from exports.likening import likeness, runs_of
 from exports.splitting import SplitKeys, find_components, split_pairs
 
 LONG = "A response of forty characters and a few more."
@@ -84,3 +85,37 @@ def test_order_of_the_pairs_does_not_matter(order: Any, seed: int) -> None:
     sides = split_pairs(pairs, test_share=0.4, seed=seed)
     shuffled = split_pairs([pairs[number] for number in order], test_share=0.4, seed=seed)
     assert shuffled == [sides[number] for number in order]
+
+
+WORDS = [f"word{number}" for number in range(60)]
+
+
+def asked(group: str, text: str) -> SplitKeys:
+    return SplitKeys(group, f"prompt of {group}", (), text)
+
+
+def test_nearly_the_same_prompt_ties_and_a_template_does_not() -> None:
+    changed = " ".join([*WORDS[:20], "another", *WORDS[21:]])
+    template = "Summarise the following article in two short sentences, please: "
+    pairs = [
+        asked("one", " ".join(WORDS)),
+        asked("two", changed),
+        asked("three", template + " ".join(f"x{number}" for number in range(30))),
+        asked("four", template + " ".join(f"y{number}" for number in range(30))),
+        asked("five", "What is 2 + 2?"),
+        asked("six", "what  is 2+2"),
+        asked("seven", "What is 2 + 3?"),
+    ]
+    assert find_components(pairs) == [0, 0, 2, 3, 4, 4, 6]
+
+
+@given(st.lists(st.lists(st.integers(0, 60), max_size=4), min_size=2, max_size=12), st.integers(0, 9))
+def test_no_near_duplicate_crosses_whatever_words_are_changed(drawn: Any, seed: int) -> None:
+    texts = [" ".join("changed" if place in changes else word for place, word in enumerate(WORDS)) for changes in drawn]
+    sides = split_pairs(
+        [asked(f"group-{number}", text) for number, text in enumerate(texts)], test_share=0.5, seed=seed
+    )
+    for one, side in zip(texts, sides, strict=True):
+        for other, other_side in zip(texts, sides, strict=True):
+            if likeness(runs_of(one), runs_of(other)) >= 0.85:
+                assert side == other_side
