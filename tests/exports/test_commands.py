@@ -42,7 +42,7 @@ def test_export_dataset_prints_one_json_object_on_the_last_line(labelled: Projec
     result = json.loads(text.splitlines()[-1])
     assert result["folder"] == str(out)
     assert result["counts"]["profiles"]["dpo"]["rows"] == 8
-    assert {Path(file["path"]).suffix for file in result["files"]} == {".json", ".jsonl", ".md"}
+    assert {Path(file["path"]).suffix for file in result["files"]} == {".json", ".jsonl", ".md", ".sh", ".yaml"}
 
 
 @pytest.mark.parametrize(
