@@ -1,22 +1,25 @@
 """Ratings set against choices: what one person, or one judge, said in two ways about the same two responses."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from annotation.agreeing import sides_of_ratings
 from annotation.criteria import OVERALL
-from annotation.models import Basis, Choice, Preference, Project, RaterKind, Rating
+from annotation.models import Basis, Choice, Pair, Preference, Project, RaterKind, Rating
 from judges.models import Verdict
+from routing.signals.measuring import WORD, joined
 
-CONTRAST_COLUMNS = ("group", "rating_side", "ranking")
 UNDECIDED = Choice.TIE.value
+BY_CRITERION = ["criterion", "pair_id"]
+CONTRAST_COLUMNS = ("criterion", "pair_id", "group", "rater", "rating_side", "ranking", "gap")
 
 
 class JudgeContrast(NamedTuple):
-    """A judge that gave scores under one protocol and choices under another, pair by pair."""
+    """A judge that gave scores under one protocol and choices under another, pair by pair.
+
+    `frame` has `pair_id`, `group`, `rating_side`, `ranking` and `gap` (how far the scores are apart).
+    """
 
     judge: str
     ratings: str
@@ -24,38 +27,33 @@ class JudgeContrast(NamedTuple):
     frame: pd.DataFrame
 
 
-def contrast_people(project: Project) -> pd.DataFrame:
-    """Return a row for every person, pair and criterion with two ratings and a choice.
+class PeopleContrast(NamedTuple):
+    """People's ratings against choices.
 
-    Columns: `criterion` ("overall" for the choice on the whole pair), `group` (of the prompt), `rating_side` (a, b, or
-    tie where the ratings are equal) and `ranking` (the choice). Ratings given with the pair go before ratings given to
-    the responses alone. What follows from ratings or orders is no choice of its own and is left out. Two queries.
+    `within` has a row for every person, pair and criterion with two ratings and a choice of that person; `between` one
+    for each person's two ratings and each choice of somebody else on the same pair and criterion. Columns:
+    `criterion` ("overall" for the choice on the whole pair), `pair_id`, `group` (of the prompt), `rater` (who rated),
+    `rating_side` (a, b, or tie where the ratings are equal), `ranking` (the choice) and `gap` (a's rating less b's).
+    `differences` (criterion by criterion, index person and pair) are the rating differences of each person.
     """
-    scores = _ratings_of_people(project)
-    choices = (
-        Preference.objects.current()
-        .of_people()
-        .filter(pair__project=project, is_extra=False, basis=Basis.CHOICE)
-        .order_by("pair_id", "rater_id", "criterion__name")
-        .values_list(
-            "rater_id",
-            "pair_id",
-            "criterion__name",
-            "choice",
-            "pair__response_a_id",
-            "pair__response_b_id",
-            "pair__prompt__group",
-        )
-    )
-    rows = []
-    for rater, pair, named, choice, response_a, response_b, group in choices.iterator():
-        criterion = named or OVERALL
-        a, b = (
-            scores.get((rater, response, criterion, pair), scores.get((rater, response, criterion, None), np.nan))
-            for response in (response_a, response_b)
-        )
-        rows.append((criterion, group, a, b, choice))
-    return _contrast(rows, ["criterion", "group", "a", "b", "ranking"])
+
+    within: pd.DataFrame
+    between: pd.DataFrame
+    differences: pd.DataFrame
+
+
+def contrast_people(project: Project) -> PeopleContrast:
+    """Return people's ratings against their own choices, and against those of others.
+
+    Ratings given with the pair go before ratings given to the responses alone. What follows from ratings or orders is
+    no choice of its own and is left out. Three queries.
+    """
+    rated, chosen = _rated(project), _chosen(project)
+    within = rated.merge(chosen, on=[*BY_CRITERION, "rater"])
+    between = rated.merge(chosen.rename(columns={"rater": "other"}), on=BY_CRITERION)
+    between = between[between["rater"] != between["other"]]
+    differences = rated.pivot_table(index=["rater", "pair_id"], columns="criterion", values="gap", aggfunc="first")
+    return PeopleContrast(_tidy(within), _tidy(between), differences)
 
 
 def contrast_judges(project: Project) -> list[JudgeContrast]:
@@ -82,6 +80,7 @@ def contrast_judges(project: Project) -> list[JudgeContrast]:
     )
     columns = ["judge", "number", "protocol", "pair_id", "group", "choice", "score_a", "score_b"]
     verdicts = pd.DataFrame.from_records(list(rows.iterator()), columns=columns)
+    verdicts["pair_id"] = verdicts["pair_id"].astype(str).astype(object)
     verdicts[["score_a", "score_b"]] = verdicts[["score_a", "score_b"]].astype(float)
     contrasts = []
     for judge, mine in verdicts.groupby("judge", sort=True):
@@ -93,17 +92,70 @@ def contrast_judges(project: Project) -> list[JudgeContrast]:
         rankings = [(name, _rankings(of)) for name, of in versions if not _has_scores(of)]
         for rated_by, scores in ratings:
             for ranked_by, ranking in rankings:
-                joined = scores.join(ranking, how="inner")
-                frame = _contrast(joined.itertuples(index=False), list(joined.columns))
+                joined_up = scores.join(ranking, how="inner").rename_axis("pair_id").reset_index()
+                frame = _tidy(joined_up.assign(criterion=OVERALL, rater=str(judge)))
                 if len(frame):
                     contrasts.append(JudgeContrast(str(judge), rated_by, ranked_by, frame))
     return contrasts
 
 
-def _ratings_of_people(project: Project) -> dict[tuple[Any, ...], float]:
-    ratings = Rating.objects.filter(rater__project=project, rater__kind=RaterKind.PERSON)
-    fields = ratings.values_list("rater_id", "response_id", "criterion__name", "pair_id", "value")
-    return {tuple(key): value for *key, value in fields.iterator()}
+def text_differences(project: Project, pair_ids: "pd.Series[Any]") -> pd.DataFrame:
+    """Return how far the texts of pairs are apart, a less b: `words` and `different_words` (index `pair_id`)."""
+    rows = []
+    wanted = sorted(set(pair_ids))
+    for start in range(0, len(wanted), 1000):
+        texts = Pair.objects.filter(project=project, pk__in=wanted[start : start + 1000]).values_list(
+            "pk", "response_a__messages", "response_b__messages"
+        )
+        for pk, *sides in texts:
+            a, b = (WORD.findall(joined(messages).lower()) for messages in sides)
+            rows.append((str(pk), float(len(a) - len(b)), float(len(set(a)) - len(set(b)))))
+    frame = pd.DataFrame.from_records(rows, columns=["pair_id", "words", "different_words"])
+    return frame.set_index("pair_id").astype(float)
+
+
+def _rated(project: Project) -> pd.DataFrame:
+    """Return a row for each person, pair and criterion with two ratings. Two queries."""
+    fields = ("rater_id", "response_id", "criterion__name", "pair_id", "value")
+    ratings = Rating.objects.filter(rater__project=project, rater__kind=RaterKind.PERSON).order_by("id")
+    columns = ["rater", "response", "criterion", "given_with", "value"]
+    frame = pd.DataFrame.from_records(list(ratings.values_list(*fields).iterator()), columns=columns)
+    if frame.empty:
+        return pd.DataFrame(columns=[*BY_CRITERION, "group", "rater", "gap"])
+    pairs = Pair.objects.filter(project=project).order_by("pk")
+    names = ["pair_id", "group", "response_a", "response_b"]
+    places = pairs.values_list("pk", "prompt__group", "response_a_id", "response_b_id")
+    found = pd.DataFrame.from_records(list(places.iterator()), columns=names)
+    sides = []
+    for side in ("a", "b"):
+        of = found[["pair_id", "group", f"response_{side}"]].rename(columns={f"response_{side}": "response"})
+        both = of.merge(frame, on="response")
+        both = both[both["given_with"].isna() | (both["given_with"] == both["pair_id"])]
+        both = both.assign(alone=both["given_with"].isna()).sort_values("alone", kind="stable")
+        sides.append(both.drop_duplicates([*BY_CRITERION, "rater"])[[*BY_CRITERION, "group", "rater", "value"]])
+    met = sides[0].merge(sides[1].drop(columns="group"), on=[*BY_CRITERION, "rater"], suffixes=("_a", "_b"))
+    met["gap"] = met.pop("value_a").astype(float) - met.pop("value_b").astype(float)
+    return _as_texts(met)
+
+
+def _chosen(project: Project) -> pd.DataFrame:
+    choices = (
+        Preference.objects.current()
+        .of_people()
+        .filter(pair__project=project, is_extra=False, basis=Basis.CHOICE)
+        .order_by("pair_id", "rater_id", "criterion__name")
+        .values_list("rater_id", "pair_id", "criterion__name", "choice")
+    )
+    columns = ["rater", "pair_id", "criterion", "ranking"]
+    frame = pd.DataFrame.from_records(list(choices.iterator()), columns=columns)
+    frame["criterion"] = frame["criterion"].fillna(OVERALL)
+    return _as_texts(frame)
+
+
+def _as_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in ("pair_id", "rater", "criterion"):
+        frame[name] = frame[name].astype(str).astype(object)
+    return frame
 
 
 def _has_scores(verdicts: pd.DataFrame) -> bool:
@@ -112,7 +164,8 @@ def _has_scores(verdicts: pd.DataFrame) -> bool:
 
 def _scores(verdicts: pd.DataFrame) -> pd.DataFrame:
     known = verdicts.dropna(subset=["score_a", "score_b"])
-    return known.groupby("pair_id").agg(group=("group", "first"), a=("score_a", "mean"), b=("score_b", "mean"))
+    means = known.groupby("pair_id").agg(group=("group", "first"), a=("score_a", "mean"), b=("score_b", "mean"))
+    return means.assign(gap=means["a"] - means["b"])[["group", "gap"]]
 
 
 def _rankings(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -120,8 +173,9 @@ def _rankings(verdicts: pd.DataFrame) -> pd.DataFrame:
     return known.first().where(known.nunique() == 1, UNDECIDED).to_frame("ranking")
 
 
-def _contrast(rows: Iterable[Any], columns: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame.from_records(list(rows), columns=columns)
-    frame["rating_side"] = sides_of_ratings(frame.pop("a").astype(float), frame.pop("b").astype(float))
+def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    gap = frame["gap"].astype(float)
+    frame = frame.assign(gap=gap, rating_side=sides_of_ratings(gap, pd.Series(0.0, index=gap.index)))
     frame = frame[frame["rating_side"].notna() & (frame["ranking"] != Choice.UNSURE)]
-    return frame.reset_index(drop=True)
+    ordered = frame.sort_values(["criterion", "pair_id", "rater"], kind="stable")
+    return ordered[list(CONTRAST_COLUMNS)].reset_index(drop=True)

@@ -144,6 +144,22 @@ def judge_audits(project: Project, versions: Iterable[JudgeVersion] | None = Non
     return {version.pk: _audit(version, world) for version in known if version.pk in wanted}
 
 
+class Inconsistency(NamedTuple):
+    """What a judge version's audit says of its consistency with itself, without the rest."""
+
+    sample_stability: Figure
+    repeat_stability: Figure
+    remedies: list[Remedy]
+    conflicts: list[Conflict]
+
+
+def judge_inconsistencies(project: Project) -> dict[Any, Inconsistency]:
+    """Return the consistency of each of a project's judge versions by primary key: the audit's figures, no others."""
+    known = versions_of(project)
+    world = _World(project, known)
+    return {version.pk: _inconsistency(version, world) for version in known}
+
+
 def parts_as_json(value: Any) -> Any:
     """Return named results inside named results as JSON values."""
     if hasattr(value, "as_dict"):
@@ -218,22 +234,19 @@ def _audit(version: JudgeVersion, world: _World) -> Audit:
     calls, labels = with_sides(verdicts, ground), with_ground(preferences, ground)
     labels = labels.assign(people=labels["people"].mask(labels["pair_id"].isin(subject.examples)))
     decided = decided_by_both(labels)
-    detailed = world.detailed(version)
-    by_comparison = comparison_sides(detailed, read_options(version.options).tie_band)
+    inconsistency = _inconsistency(version, world)
     learned = _right_on(decided, world.learned_sides())
     mine = right(decided["side"], decided["people"]).reindex(learned.index)
     return Audit(
         card=card,
-        sample_stability=sample_stability(detailed, seed),
-        repeat_stability=_repeats(version, calls, world),
+        sample_stability=inconsistency.sample_stability,
+        repeat_stability=inconsistency.repeat_stability,
         order_test=order_test(calls),
         length=length_coefficients(labels, ground),
         own_family=self_preference(labels, subject.family, ground),
         cycles=cycles(labels, ground.pairs, seed),
-        remedies=[
-            Remedy(name, cycles(_as_labels(sides, ground), ground.pairs, seed)) for name, sides in by_comparison.items()
-        ],
-        conflicts=_conflicts(version, world),
+        remedies=inconsistency.remedies,
+        conflicts=inconsistency.conflicts,
         others=_others(version, world),
         learned_baseline=share_of(learned, decided.loc[learned.index], seed),
         beats_learned_baseline=_mean_gain(mine - learned, decided, seed),
@@ -247,6 +260,20 @@ def _audit(version: JudgeVersion, world: _World) -> Audit:
 
 
 # --- Parts ----------------------------------------------------------------------------------------------------------
+
+
+def _inconsistency(version: JudgeVersion, world: _World) -> Inconsistency:
+    ground, detailed = world.ground, world.detailed(version)
+    by_comparison = comparison_sides(detailed, read_options(version.options).tie_band)
+    return Inconsistency(
+        sample_stability=sample_stability(detailed, ground.seed),
+        repeat_stability=_repeats(version, with_sides(world.verdicts(version), ground), world),
+        remedies=[
+            Remedy(name, cycles(_as_labels(sides, ground), ground.pairs, ground.seed))
+            for name, sides in by_comparison.items()
+        ],
+        conflicts=_conflicts(version, world),
+    )
 
 
 def _detailed(version: JudgeVersion, ground: Ground) -> pd.DataFrame:

@@ -209,9 +209,9 @@ def test_ratings_of_one_person_never_meet_the_choice_of_another(project: Project
     for response, value in ((pair.response_a, 5), (pair.response_b, 2)):
         Rating.objects.create(rater=ben, response=response, criterion=criterion, pair=pair, value=value)
     make_preference(pair, cyd, "b")
-    assert len(contrast_people(project)) == 0
+    assert len(contrast_people(project).within) == 0
     make_preference(pair, ben, "b")
-    assert contrast_people(project)[["criterion", "rating_side", "ranking"]].to_numpy().tolist() == [
+    assert contrast_people(project).within[["criterion", "rating_side", "ranking"]].to_numpy().tolist() == [
         ["overall", "a", "b"]
     ]
 

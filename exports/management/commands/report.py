@@ -5,10 +5,9 @@ from django.core.management.base import CommandParser
 
 from annotation.commanding import ProjectCommand
 from exports.reporting import REPORTS
+from exports.reporting.stating import is_figure
 from exports.showing import show_judges
 from routing.showing import console_on
-
-FIGURE = {"value", "n", "low", "high", "detectable", "too_few"}
 
 
 class Command(ProjectCommand):
@@ -36,7 +35,7 @@ def _lines(value: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
     pad = "  " * indent
     for key, part in value.items():
         name = key.replace("_", " ")
-        if isinstance(part, Mapping) and set(part) == FIGURE:
+        if is_figure(part):
             yield f"{pad}{name:<32} {_figure(part)}"
         elif isinstance(part, Mapping) and part:
             yield f"{pad}{name}:"

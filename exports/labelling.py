@@ -1,0 +1,57 @@
+"""The labels of a project's pairs as a frame: what reports on labels count."""
+
+import pandas as pd
+
+from annotation.models import Project
+from routing.models import Label
+
+COLUMNS = (
+    "pair_id",
+    "external_id",
+    "group",
+    "category",
+    "language",
+    "source_of_pair",
+    "model_a",
+    "model_b",
+    "choice",
+    "source",
+    "prob_a",
+    "p_correct",
+    "strength",
+    "n_votes",
+)
+
+
+def label_frame(project: Project) -> pd.DataFrame:
+    """Return a row a labelled pair, by external id: one query.
+
+    `group`, `category` and `language` are the prompt's, `source_of_pair` the data set's, `source` who labelled it
+    (human, ai, adjudicated); `choice` is '' where nobody won. `prob_a`, `p_correct`, `strength` are NaN where unknown.
+    """
+    labels = (
+        Label.objects.filter(pair__project=project)
+        .order_by("pair__external_id")
+        .values_list(
+            "pair_id",
+            "pair__external_id",
+            "pair__prompt__group",
+            "pair__prompt__category",
+            "pair__prompt__language",
+            "pair__source",
+            "pair__response_a__model",
+            "pair__response_b__model",
+            "choice",
+            "source",
+            "prob_a",
+            "p_correct",
+            "strength",
+            "n_votes",
+        )
+    )
+    frame = pd.DataFrame.from_records(list(labels.iterator()), columns=list(COLUMNS))
+    texts = list(COLUMNS[:10])
+    frame[texts] = frame[texts].astype(str).astype(object)
+    numbers = ["prob_a", "p_correct", "strength", "n_votes"]
+    frame[numbers] = frame[numbers].astype(float)
+    return frame
