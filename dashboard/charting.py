@@ -1,15 +1,14 @@
 """The charts a project has data for, each with the rows under it: what the image draws and what its table says."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from annotation.models import Project
-from dashboard import charts, surveying
+from dashboard import charts, report_charts, surveying
+from dashboard.chart_rows import Chart, Column
 from dashboard.charts import WIDTHS, Theme
 from dashboard.matching import COEFFICIENTS
 from dashboard.remembering import audit, judge_rows, remembered, report
@@ -20,35 +19,6 @@ from judges.models import JudgeVersion
 from routing.auditing.inferring import Estimate
 from routing.models import Plan, PlanState, Study
 from routing.plans.frontier import frontier_of as frontier_from
-
-
-class Column(NamedTuple):
-    """A column of a chart's table; `kind` is 'text', 'count', 'share' or 'usd'."""
-
-    key: str
-    title: str
-    kind: str
-
-
-class Chart(NamedTuple):
-    """A chart with data: `key` changes with what it draws, so an image can be kept for ever."""
-
-    name: str
-    title: str
-    note: str
-    columns: tuple[Column, ...]
-    rows: list[dict[str, Any]]
-    extra: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        """Return a hash of everything that is drawn."""
-        drawn = json.dumps([self.name, self.rows, self.extra], sort_keys=True)
-        return hashlib.sha256(drawn.encode()).hexdigest()[:16]
-
-    def table(self) -> list[list[tuple[Any, str]]]:
-        """Return the rows as cells of value and kind, in the order of the columns."""
-        return [[(row[column.key], column.kind) for column in self.columns] for row in self.rows]
 
 
 def offered(project: Project, names: Iterable[str]) -> list[Chart]:
@@ -92,6 +62,10 @@ def _drawn(chart: Chart, theme: Theme, width: int) -> Any:
         return charts.weeks_chart(frame, theme=theme, width=width)
     if chart.name == "doubt":
         return charts.doubt_chart(frame, theme=theme, width=width)
+    if chart.name in report_charts.CHARTS and chart.name != "likeness":
+        return charts.dots_chart(frame, **chart.extra, theme=theme, width=width)
+    if chart.name == "likeness":
+        return charts.likeness_chart(frame, theme=theme, width=width)
     if chart.name == "mixes":
         return charts.mixes_chart(frame, theme=theme, width=width)
     if chart.name == "mix_budgets":
@@ -535,4 +509,5 @@ CHARTS: dict[str, Callable[[Project], Chart | None]] = {
     "coefficients": coefficients,
     "agreement_time": agreement_time,
     "weeks": weeks,
+    **report_charts.CHARTS,
 }

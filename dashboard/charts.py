@@ -615,6 +615,62 @@ def fits_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
     return chart
 
 
+def dots_chart(rows: pd.DataFrame, *, axis: str, kind: str, theme: Theme, width: int) -> "AnyChart":
+    """Return figures with their intervals, one below the other; people's in their hue, judges' outlined in theirs.
+
+    `rows`: `name` (different ones, in order), `who` ("people" or "judges"), `value`, `low`, `high`. `axis` names the
+    scale; `kind` is "share" (from 0) or "points".
+    """
+    import altair as alt
+
+    palette = PALETTES[theme]
+    room = min(220, width // 2)
+    names = alt.Axis(ticks=False, labelLimit=room, labelAlign="left", labelPadding=room, minExtent=room)
+    base = alt.Chart(rows).encode(
+        y=alt.Y("name:N", title=None, sort=list(rows["name"]), axis=names),
+        color=alt.Color(
+            "who:N", scale=alt.Scale(domain=["people", "judges"], range=[palette.people, palette.ai]), legend=None
+        ),
+    )
+    shares = kind == "share"
+    scale = (
+        alt.Scale(domain=[0.0, max(0.05, float(rows["high"].max()))], nice=shares) if shares else alt.Scale(zero=False)
+    )
+    ticks = alt.Axis(format="%" if shares else ",.0f", tickCount=4, labelFlush=True)
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale, title=axis, axis=ticks), x2="high:Q")
+    # Outlined where a judge is meant: hue is never the only sign.
+    dots = base.mark_point(opacity=1, size=60, strokeWidth=2).encode(
+        x=alt.X("value:Q", scale=scale),
+        fill=alt.Fill(
+            "who:N", scale=alt.Scale(domain=["people", "judges"], range=[palette.people, "transparent"]), legend=None
+        ),
+    )
+    return alt.layer(bars, dots).properties(width=width - room, height=alt.Step(24))
+
+
+def likeness_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart":
+    """Return bars of pairs by the share of their words that both responses have. `rows`: `words`, `pairs`."""
+    import altair as alt
+
+    palette = PALETTES[theme]
+    narrow = width < WIDTHS["wide"]
+    chart: AnyChart = (
+        alt.Chart(rows)
+        .mark_bar(color=palette.faint)
+        .encode(
+            x=alt.X(
+                "words:O",
+                title="words in common",
+                sort=list(rows["words"]),
+                axis=alt.Axis(labelAngle=-60 if narrow else 0, labelOverlap=True),
+            ),
+            y=alt.Y("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1, tickCount=5)),
+        )
+        .properties(width=width, height=160)
+    )
+    return chart
+
+
 def draw(chart: "AnyChart", *, theme: Theme) -> str:
     """Return a chart as SVG without style or script, in the colours of a theme."""
     import vl_convert

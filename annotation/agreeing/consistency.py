@@ -19,6 +19,8 @@ from annotation.agreeing.figures import (
     cluster_bootstrap,
     plain,
     too_few,
+    wider,
+    wilson,
 )
 
 
@@ -89,14 +91,21 @@ def consistency(
             cells, row_groups, statistic, cases, what="pairs with ratings and a ranking", repeats=repeats, seed=seed
         )
 
+    def counted(statistic: Statistic, cases: int) -> Figure:
+        """Return a share of cases; never surer than that many cases of their own could be."""
+        found = estimate(statistic, cases)
+        if found.value is None:
+            return found
+        return found._replace(interval=wider(found.interval, wilson(found.value * cases, cases)))
+
     def part(*names: str) -> Figure:
-        return estimate(lambda sums: sums[list(names)].sum(axis=1) / sums.sum(axis=1), n)
+        return counted(lambda sums: sums[list(names)].sum(axis=1) / sums.sum(axis=1), n)
 
     return Consistency(
         n=n,
         table=table.tolist(),
-        inconsistency=estimate(lambda sums: 1.0 - _observed(sums), n),
-        contradiction=estimate(
+        inconsistency=counted(lambda sums: 1.0 - _observed(sums), n),
+        contradiction=counted(
             lambda sums: (sums["a b"] + sums["b a"]) / sums[["a a", "a b", "b a", "b b"]].sum(axis=1),
             int(table[:2, :2].sum()),
         ),

@@ -33,6 +33,8 @@ MOST_TYPES = 4
 SIGNIFICANT = 0.01
 ROUNDS = 50
 FACTOR_ROUNDS = 30
+# Two people who always agree leave no spread to measure by.
+LEAST_SPREAD = 0.05
 # What an answer outside all that others of the type gave is worth: the pair's own shares, weighing so many answers.
 LENT = 1.0
 # A third or fourth type must make the answers likelier by this much for each person (nats): parting people of one taste
@@ -121,7 +123,7 @@ def _table(votes: pd.DataFrame) -> _Table:
             break
         rows = rows[enough]
     most = rows["rater"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:MOST_PEOPLE]
-    rows = rows[rows["rater"].isin(most)]
+    rows = rows[rows["rater"].isin(most)].sort_values(["pair_id", "rater"], kind="stable")
     rater, people = pd.factorize(rows["rater"].to_numpy(dtype=object), sort=True)
     item, items = pd.factorize(rows["pair_id"].to_numpy(dtype=object), sort=True)
     said = pd.Index(SIDES).get_indexer(pd.Index(rows["side"]))
@@ -165,14 +167,15 @@ def _together(table: _Table) -> "Array":
     for _ in range(FACTOR_ROUNDS):
         fitted = (product @ follows) / np.maximum(shared @ follows**2, 1e-9)
         follows = (follows + fitted) / 2.0
-    apart = product - shared * np.outer(follows, follows)
-    return np.asarray(np.divide(apart, np.sqrt(shared), out=np.zeros_like(apart), where=shared > 0))
+    both = np.outer(follows, follows)
+    # The variance of a product of two answers: that of its size less the square of its mean.
+    spread = shared * np.maximum((answers**2).sum() ** 2 / there.sum() ** 2 - both**2, LEAST_SPREAD)
+    return np.asarray(np.divide(product - shared * both, np.sqrt(spread), out=np.zeros_like(both), where=shared > 0))
 
 
 def _statistic(together: "Array") -> float | None:
-    """Return the largest eigenvalue in units of the entries' spread: free of scale, large where a block stands out."""
-    spread = float(np.sqrt((together**2).mean()))
-    return float(np.linalg.eigvalsh(together)[-1]) / spread if spread > 0 else None
+    """Return the largest eigenvalue: large where a block of people stands out."""
+    return float(np.linalg.eigvalsh(together)[-1]) if together.any() else None
 
 
 class _Null:

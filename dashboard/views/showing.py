@@ -22,6 +22,7 @@ SECTIONS = (
     ("people", "People"),
     ("crowd", "Crowd"),
     ("agreement", "Agreement"),
+    ("reports", "Reports"),
     ("exports", "Export"),
     ("money", "Money"),
 )

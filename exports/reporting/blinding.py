@@ -13,6 +13,4 @@ SENTENCES = {"share": "Of {n} responses, {share} name a model or its maker as th
 
 def blinding_report(project: Project) -> dict[str, Any]:
     """Return how often responses name the model that wrote them, and which do."""
-    return stated(
-        leak_report(project), {"share": "Of {n} responses, {share} name a model or its maker as their author."}
-    )
+    return stated(leak_report(project), SENTENCES)

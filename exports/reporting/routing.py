@@ -21,6 +21,7 @@ from routing.models import Label, Plan, PlanState, RouteSource
 # What a plan knows that another database with the same data would not.
 OF_THIS_DATABASE = ("version_id", "second_run", "queued_at")
 ODDS_STEPS = 10
+NO_PLAN = "no plan was applied yet"
 
 SENTENCES = {
     "judge": "Over all pairs of all plans the judge agrees with people in {share}, each of {n} answered pairs weighed "
@@ -69,7 +70,7 @@ def routing_report(project: Project) -> dict[str, Any]:
 def _agreement(project: Project) -> dict[str, Any]:
     found = audit_report(project)
     if found is None:
-        return {"note": "no plan was applied yet"}
+        return {"note": NO_PLAN, "sentence": f"No figure: {NO_PLAN}."}
     figures = {name: getattr(found, name) for name in ("judge", "ai_labels", "labels", "naive", "people")}
     return {
         "judge_name": found.judge_name,
@@ -83,7 +84,7 @@ def _agreement(project: Project) -> dict[str, Any]:
 def _gain(project: Project) -> dict[str, Any]:
     found = compare_rounds(project)
     if not found.cumulated:
-        return {"note": "no plan was applied yet"}
+        return {"note": NO_PLAN, "sentence": f"No figure: {NO_PLAN}."}
     so_far = found.cumulated[-1]
     return {
         "outcome": found.outcome,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from annotation.agreeing import Figure, wilson
+from annotation.agreeing import Figure, too_few, wilson
 from judges.auditing.figures import ratio_of
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ def cycles(labels: pd.DataFrame, pairs: pd.DataFrame, seed: int) -> Cycles:
         return figure
 
     violated = {k: rate(f"violated_{k}", f"sets_{k}", f"sets of {k} responses compared throughout") for k in SIZES}
-    curl = rate("unexplained", "length", "prompts compared throughout", 0)
     complete = int((parts["length"] > 0).sum())
+    throughout = "prompts compared throughout"
+    curl = rate("unexplained", "length", throughout, 0) if complete else too_few(0, 1, throughout)
     return Cycles(
         prompts=len(sums),
         sets={str(k): int(parts[f"sets_{k}"].sum()) for k in SIZES},

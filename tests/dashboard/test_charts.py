@@ -10,7 +10,8 @@ from django.test import Client
 
 from annotation.models import Pair, Project
 from dashboard import charts
-from dashboard.charting import Chart, Column, svg
+from dashboard.chart_rows import Chart, Column
+from dashboard.charting import svg
 from tests.builders import make_answer, make_pair, make_person, make_preference
 from tests.judged import make_judge
 

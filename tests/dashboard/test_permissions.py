@@ -90,6 +90,8 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "plan_progress": [plan.pk, plan.state],
         "pair": [pairs[0].pk],
         "new_crowd_study": ["prolific"],
+        "report": ["consistency"],
+        "report_json": ["consistency"],
         "crowd_study": [set_up_study(project, platform="mturk", name="Turk").pk],
         "another_try": [make_person(project, "ben").pk],
         "person": [make_person(project, "ben").pk],

@@ -17,6 +17,8 @@ from tests.judged import judge_pairs
 
 MakeJudge = Callable[..., JudgeVersion]
 
+TEXTS = {"one": "Short answer.", "two": "A longer answer that says a good deal more.", "three": "Middle one."}
+
 
 @pytest.fixture
 def rich(project: Project, make_judge: MakeJudge) -> Project:
@@ -72,8 +74,8 @@ def figures(value: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def test_every_figure_of_every_report_has_a_sentence_with_its_value_and_n(rich: Project) -> None:
-    for name, make in REPORTS.items():
-        report = make(rich)
+    reports = {name: make(rich) for name, make in REPORTS.items()}
+    for name, report in reports.items():
         assert json.loads(json.dumps(report, allow_nan=False)) == report
         for where, figure in figures(report):
             assert SENTENCE in figure, (name, where)
@@ -82,7 +84,7 @@ def test_every_figure_of_every_report_has_a_sentence_with_its_value_and_n(rich: 
                 assert figure[SENTENCE] == f"No figure: {figure['too_few']}."
             else:
                 assert f"{figure['n']:,}" in figure[SENTENCE], (name, where)
-    without = {name for name, make in REPORTS.items() if not list(figures(make(rich)))}
+    without = {name for name, report in reports.items() if not list(figures(report))}
     # Without a plan routing has nothing to measure; money is counted, not estimated.
     assert without == {"routing", "spending"}
 

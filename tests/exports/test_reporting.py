@@ -1,6 +1,6 @@
 import gzip
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -12,15 +12,13 @@ from annotation.creating import create_project
 from annotation.importing import OnError, import_pairs
 from annotation.models import Criterion, Origin, Preference, Project, Rater, Rating
 from exports.contrasting import contrast_people
-from exports.reporting import REPORTS, agreement_report, consistency_report, people_report, plain, spending_report
+from exports.reporting import REPORTS, agreement_report, people_report, plain, spending_report
 from judges.models import JudgeKind, JudgeVersion, Verdict, VerdictState
 from tests.builders import make_answer, make_pair, make_person, make_preference, make_project
 from tests.services import SHARED_DATA
 
 Cast = Callable[..., list[Preference]]
 MakeJudge = Callable[..., JudgeVersion]
-
-SIDES = ("a", "b", "tie")
 
 
 def read_shared(name: str) -> list[dict[str, Any]]:
@@ -32,94 +30,6 @@ def imported(name: str) -> Project:
     project = create_project(slug=name.replace("_", "-"))
     import_pairs(project, SHARED_DATA / f"{name}.jsonl.gz", on_error=OnError.SKIP)
     return project
-
-
-def sign(a: float, b: float) -> str:
-    return "a" if a > b else "b" if b > a else "tie"
-
-
-def expected_consistency(cases: list[tuple[str, str]]) -> dict[str, float]:
-    """Count ratings against rankings with nothing but the definitions."""
-    n, cells = len(cases), Counter(cases)
-    rated, ranked = Counter(r for r, _ in cases), Counter(k for _, k in cases)
-    same = sum(cells[side, side] for side in SIDES) / n
-    chance = sum(rated[side] * ranked[side] for side in SIDES) / n**2
-    decisive = [(r, k) for r, k in cases if "tie" not in (r, k)]
-    return {
-        "inconsistency": 1 - same,
-        "contradiction": sum(r != k for r, k in decisive) / len(decisive),
-        "chance_inconsistency": 1 - chance,
-        "kappa": (same - chance) / (1 - chance),
-        "rating_ties": rated["tie"] / n,
-        "ranking_ties": ranked["tie"] / n,
-    }
-
-
-def check(report: dict[str, Any], cases: list[tuple[str, str]]) -> None:
-    assert report["n"] == len(cases)
-    for name, value in expected_consistency(cases).items():
-        assert report[name]["value"] == pytest.approx(value, abs=1e-6), name
-
-
-@pytest.mark.shared_data
-@pytest.mark.django_db
-def test_judge_that_rated_and_ranked_alone_contradicts_itself_as_counted_by_hand() -> None:
-    cases = []
-    for item in read_shared("sparse_feedback_ai_only"):
-        by_protocol = {entry["protocol"]: entry for entry in item["judges"]}
-        rated = by_protocol.get("separate 1-7 ratings")
-        if rated and item["response_a"] != item["response_b"]:
-            ranked = by_protocol["pairwise ranking"]["choice"]
-            cases.append((sign(rated["score_a"], rated["score_b"]), ranked))
-    (one,) = consistency_report(imported("sparse_feedback_ai_only"))["judges"]
-    assert (one["judge"], len(cases)) == ("gpt-3.5-turbo", 115)
-    check(one, cases)
-
-
-@pytest.mark.shared_data
-@pytest.mark.django_db
-def test_judge_asked_in_both_orders_ranks_a_tie_where_the_orders_differ() -> None:
-    cases = []
-    for item in read_shared("vicuna80_dev"):
-        choices, scores = [], []
-        for entry in item["judges"]:
-            if entry["model"] == "gpt-4" and entry["protocol"] == "pairwise three-way":
-                choices.append(entry["choice"])
-            if entry["model"] == "gpt-4" and entry["protocol"] == "joint 1-10 scores":
-                scores.append((entry["score_a"], entry["score_b"]))
-        if choices and scores:
-            a, b = (sum(side) / len(scores) for side in zip(*scores, strict=True))
-            cases.append((sign(a, b), choices[0] if len(set(choices)) == 1 else "tie"))
-    project = imported("vicuna80_dev")
-    (one,) = consistency_report(project)["judges"]
-    assert (one["judge"], one["n"]) == ("gpt-4", 446)
-    check(one, cases)
-
-
-@pytest.mark.shared_data
-@pytest.mark.django_db
-def test_people_contradict_their_own_ratings_as_counted_by_hand() -> None:
-    cases: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for item in read_shared("squality"):
-        for person in item["human"]:
-            choices = {"overall": person["choice"], **person["criteria"]}
-            for criterion, (a, b) in person["ratings"].items():
-                if criterion in choices:
-                    cases[criterion].append((sign(a, b), choices[criterion]))
-    report = {one["criterion"]: one for one in consistency_report(imported("squality"))["people"]}
-    assert set(report) == set(cases) == {"overall", "correctness", "coverage"}
-    for criterion, counted in cases.items():
-        check(report[criterion], counted)
-    assert report["overall"]["inconsistency"]["value"] == pytest.approx(17 / 900, abs=1e-6)
-
-
-@pytest.mark.shared_data
-@pytest.mark.django_db
-def test_experts_who_passed_tests_agree_with_their_own_choice_by_test() -> None:
-    report = consistency_report(imported("ttcw_creativity"))
-    assert len(report["people"]) == 14
-    assert {(one["n"], one["inconsistency"]["value"]) for one in report["people"]} == {(108, 0.0)}
-    assert report["judges"] == []
 
 
 @pytest.mark.shared_data
