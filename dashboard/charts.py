@@ -660,7 +660,7 @@ def likeness_chart(rows: pd.DataFrame, *, theme: Theme, width: int) -> "AnyChart
         .encode(
             x=alt.X(
                 "words:O",
-                title="words in common",
+                title="words in common, %",
                 sort=list(rows["words"]),
                 axis=alt.Axis(labelAngle=-60 if narrow else 0, labelOverlap=True),
             ),

@@ -121,8 +121,8 @@ def reasons(project: Project) -> Chart | None:
 def likeness(project: Project) -> Chart | None:
     """Return how many pairs share how many of their words."""
     steps = report(project, "data")["similarity"]["steps"]
-    rows = [{**step, "words": f"{100 * step['from']:.0f} to {100 * step['to']:.0f} %"} for step in steps]
-    columns = (Column("words", "Words in common", "text"), Column("pairs", "Pairs", "count"))
+    rows = [{**step, "words": f"{100 * step['from']:.0f}-{100 * step['to']:.0f}"} for step in steps]
+    columns = (Column("words", "Words in common, %", "text"), Column("pairs", "Pairs", "count"))
     note = "Pairs by the share of all their words that both responses have. Much alike teaches a trainer little."
     found = any(row["pairs"] for row in rows)
     return Chart("likeness", "Likeness of the two responses", note, columns, rows, {}) if found else None

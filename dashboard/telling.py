@@ -1,52 +1,19 @@
-"""Reports as the page Reports shows them: what matters first in sentences, then every figure as a row."""
+"""The page Reports: its sections, each with its charts and the page that has more."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from exports.reporting.stating import SENTENCE, is_figure
-
-# What tells one entry of a list from the next, in the order in which it is said.
-NAMES = (
-    "criterion",
-    "judge",
-    "protocol",
-    "version",
-    "writer",
-    "model",
-    "labels",
-    "by",
-    "name",
-    "type",
-    "person",
-    "plan",
-    "gap",
-    "against",
-    "scores",
-    "comparison",
-    "ratings",
-    "rankings",
-    "period",
-)
-# Numbers and steps say nothing without their name.
-NUMBERED = ("type", "version", "gap")
-# A list of sentences longer than this is not read; the rows below have them all.
-MOST_TOLD = 8
 # Rows beyond these are in the JSON.
 MOST_ROWS = 400
 
 
 class Section(NamedTuple):
-    """A report on the page: its name, title and lead, charts, the page that has more, and what is told first.
-
-    `told` are paths of figures, `*` standing for every entry of a list.
-    """
+    """A report on the page: its name, title and lead, its charts, and the page that has more."""
 
     name: str
     title: str
     lead: str
     charts: tuple[str, ...]
     page: str
-    told: tuple[str, ...]
 
 
 SECTIONS = (
@@ -56,7 +23,6 @@ SECTIONS = (
         "How far people who answered the same pairs agree, and judges with them.",
         ("coefficients",),
         "agreement",
-        ("people.three_way", "people.two_way", "people.alpha", "people.ac1", "judges.*.two_way"),
     ),
     Section(
         "noise",
@@ -64,7 +30,6 @@ SECTIONS = (
         "How often a label is flipped, which labels judges doubt together, and what a robust loss takes.",
         ("flips",),
         "",
-        ("votes.flip_rate", "labels.human_labels", "labels.ai_labels", "ensemble.suspected", "ensemble.ambiguous"),
     ),
     Section(
         "consistency",
@@ -73,16 +38,6 @@ SECTIONS = (
         "people, and within each judge.",
         ("consistency",),
         "",
-        (
-            "people.*.inconsistency",
-            "people.*.contradiction",
-            "between.*.contradiction",
-            "judges.*.inconsistency",
-            "judges.*.contradiction",
-            "retest.three_way",
-            "transitivity.consensus.violated_3",
-            "transitivity.within_people.violated_3",
-        ),
     ),
     Section(
         "judges",
@@ -90,7 +45,6 @@ SECTIONS = (
         "Every judge's card: agreement with people, and the biases that were looked for.",
         ("judges",),
         "judges",
-        ("judges.*.preference_two_way", "judges.*.first_shown", "judges.*.flips"),
     ),
     Section(
         "routing",
@@ -98,7 +52,6 @@ SECTIONS = (
         "What the router chose and found, and how far judge and labels agree with people without its bias.",
         ("rounds",),
         "audit",
-        ("agreement.judge", "agreement.labels", "agreement.naive", "gain.gain", "gain", "agreement"),
     ),
     Section(
         "disagreement",
@@ -106,7 +59,6 @@ SECTIONS = (
         "Whether people differ in what they prefer, and whose answers the labels follow.",
         ("followed",),
         "people",
-        ("test", "types.*.within", "types.*.with_others", "labels.mean", "labels.lowest_fifth", "labels.gini"),
     ),
     Section(
         "data",
@@ -114,14 +66,6 @@ SECTIONS = (
         "Lengths, likeness and coverage of the responses, who wrote and labelled them, and which models win.",
         ("leaderboard", "likeness"),
         "",
-        (
-            "length_bias.*.longer_chosen",
-            "similarity.alike",
-            "provenance.ai_only",
-            "provenance.simulated",
-            "provenance.model_stated",
-            "coverage.covered",
-        ),
     ),
     Section(
         "rationales",
@@ -129,71 +73,6 @@ SECTIONS = (
         "How many answers say why, whether reasons argue for the label, and whether what they cite is there.",
         ("reasons",),
         "",
-        ("writers.*.with_one", "writers.*.agrees_with_label", "writers.*.quotes_verbatim"),
     ),
 )
 BY_NAME = {section.name: section for section in SECTIONS}
-
-
-class Told(NamedTuple):
-    """One figure: of what it is, its report's value, and its sentence."""
-
-    of: str
-    figure: Mapping[str, Any]
-    sentence: str
-
-
-def told(section: Section, report: Mapping[str, Any]) -> tuple[list[Told], int]:
-    """Return the first sentences of a report and how many more there are; figures without a value come last."""
-    found = [one for path in section.told for one in _at(report, path.split("."), "")]
-    known = [one for one in found if one.figure.get("value", 0) is not None]
-    missing = [one for one in found if one.figure.get("value", 0) is None]
-    if known:
-        return known[:MOST_TOLD], max(0, len(known) - MOST_TOLD)
-    # One reason is enough where nothing has a value.
-    return missing[:2], 0
-
-
-def rows_of(report: Mapping[str, Any]) -> list[Told]:
-    """Return every figure of a report as a row, named by where it stands."""
-    return list(_walk(report, ""))
-
-
-def _at(value: Any, path: list[str], of: str) -> Iterator[Told]:
-    if not path:
-        if isinstance(value, Mapping) and value.get(SENTENCE):
-            yield Told(of, value if is_figure(value) else {}, value[SENTENCE])
-        return
-    name, rest = path[0], path[1:]
-    if name == "*" and isinstance(value, list):
-        for entry in value:
-            yield from _at(entry, rest, _joined(of, entry_name(entry)))
-    elif isinstance(value, Mapping) and name in value:
-        yield from _at(value[name], rest, of)
-
-
-def _walk(value: Any, of: str) -> Iterator[Told]:
-    if is_figure(value):
-        yield Told(of, value, value.get(SENTENCE, ""))
-    elif isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _walk(part, _joined(of, name.replace("_", " ")))
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _walk(entry, _joined(of, entry_name(entry)))
-
-
-def entry_name(entry: Any) -> str:
-    """Return what tells an entry of a list from the others."""
-    if not isinstance(entry, Mapping):
-        return ""
-    said = [name for name in NAMES if _names(entry, name)]
-    return " ".join(f"{name} {entry[name]}" if name in NUMBERED else str(entry[name]) for name in said)
-
-
-def _names(entry: Mapping[str, Any], name: str) -> bool:
-    return isinstance(entry.get(name), str | int) and entry[name] != ""
-
-
-def _joined(of: str, name: str) -> str:
-    return f"{of}, {name}" if of and name else of or name

@@ -12,10 +12,17 @@ from annotation.models import Criterion, Project
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
+from exports.reporting.telling import told
 from exports.writing import WrittenFile
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
+TITLES = {
+    "noise": "Noise",
+    "disagreement": "Disagreement",
+    "data": "Data",
+    "rationales": "Reasons",
+}
 LIMITATIONS = (
     "A preference says which of two responses a rater would rather have, under these guidelines and at that time. It "
     "does not say that the better response is right, safe or good.",
@@ -102,6 +109,7 @@ def card_body(project: Project, columns: Columns, report: Mapping[str, Any]) -> 
         _routing(report),
         _agreement(report),
         _consistency(report),
+        *_reports(report),
         "## Limitations\n\n" + "\n".join(f"- {text}" for text in LIMITATIONS),
         _licence(report),
         *(_columns(name, mine) for name, mine in columns.items()),
@@ -273,6 +281,18 @@ def _consistency(report: Mapping[str, Any]) -> str:
     ]
     head = ("", "inconsistent", "contradicting, where both decide", "by chance", "kappa", "n")
     return "## Ratings against choices\n\n" + _table(head, rows)
+
+
+def _reports(report: Mapping[str, Any]) -> list[str]:
+    """Return a section of sentences for each report that has no table of its own."""
+    sections = []
+    for name, title in TITLES.items():
+        if name in report:
+            said, more = told(name, report[name])
+            lines = [f"- {escape(one.of)}: {one.sentence}" if one.of else f"- {one.sentence}" for one in said]
+            lines += [f"- {more:,} more such sentences are in `report.json`."] if more else []
+            sections.append(f"## {title}\n\n" + "\n".join(lines or ["Nothing is known yet."]))
+    return sections
 
 
 def _licence(report: Mapping[str, Any]) -> str:

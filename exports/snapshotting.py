@@ -35,19 +35,11 @@ from exports.placing import (
 from exports.profiles import Profile, profiles_named
 from exports.pseudonymising import pseudonym, pseudonym_key
 from exports.reading import consistent_read
-from exports.reporting import (
-    agreement_report,
-    consistency_report,
-    judges_report,
-    people_report,
-    routing_report,
-    steadiness_report,
-)
+from exports.reporting import export_reports
 from exports.rowing import Progress, write_profile
 from exports.settings import SnapshotSettings
 from exports.spooling import Spool
 from exports.writing import WrittenFile, describe_file, hash_files, write_json
-from judges.auditing import judge_audits
 from routing.labels.resolving import resolve_labels
 
 logger = logging.getLogger(__name__)
@@ -239,7 +231,7 @@ def _write_all(
     with consistent_read():
         gathered = gather(project, profiles, settings, spool, key=key)
         progress("report")
-        figures = _report(project, key)
+        figures = export_reports(project, name_of=lambda name: pseudonym(key, name))
     files, by_profile = _write_profiles(project, profiles, gathered, spool, folder, progress)
     counts = {
         "pairs": len(spool),
@@ -289,19 +281,6 @@ def _write_profiles(
         files += mine
         counts[profile.name] = {**tally.to_json(), "opposing_rationales": gathered.opposing_rationales}
     return files, counts
-
-
-def _report(project: Project, key: bytes) -> dict[str, Any]:
-    audits = judge_audits(project)
-    cards = {key: audit.card for key, audit in audits.items()}
-    return {
-        "agreement": agreement_report(project, cards=cards),
-        "consistency": consistency_report(project),
-        "judges": judges_report(project, audits=audits)["judges"],
-        "people": people_report(project, name_of=lambda name: pseudonym(key, name)),
-        "steadiness": steadiness_report(project, name_of=lambda name: pseudonym(key, name)),
-        "routing": routing_report(project),
-    }
 
 
 def _write_manifest(

@@ -11,6 +11,7 @@ from dashboard import charting, telling
 from dashboard.access import managed
 from dashboard.remembering import report as remembered_report
 from dashboard.views.showing import show
+from exports.reporting.telling import rows_of, told
 
 
 @require_GET
@@ -45,8 +46,8 @@ def _known(name: str) -> telling.Section:
 
 def _context(project: Project, section: telling.Section) -> dict[str, Any]:
     found = remembered_report(project, section.name)
-    sentences, more = telling.told(section, found)
-    rows = telling.rows_of(found)
+    sentences, more = told(section.name, found)
+    rows = rows_of(found)
     return {
         "section_of": section,
         "report": found,

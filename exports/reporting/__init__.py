@@ -20,6 +20,7 @@ from exports.reporting.rationales import rationales_report
 from exports.reporting.routing import routing_report
 from exports.reporting.spending import spending_report
 from exports.reporting.stating import plain
+from judges.auditing import judge_audits
 
 REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "agreement": agreement_report,
@@ -37,6 +38,27 @@ REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
     "steadiness": steadiness_report,
 }
 
+
+def export_reports(project: Project, *, name_of: Callable[[str], str]) -> dict[str, Any]:
+    """Return the reports that an export carries, people under the names that `name_of` gives; the audits are made once.
+
+    `judges` is the list of cards alone. Caller holds a consistent read.
+    """
+    audits = judge_audits(project)
+    return {
+        "agreement": agreement_report(project, cards={key: audit.card for key, audit in audits.items()}),
+        "noise": noise_report(project),
+        "consistency": consistency_report(project, audits=audits),
+        "judges": judges_report(project, audits=audits)["judges"],
+        "people": people_report(project, name_of=name_of),
+        "steadiness": steadiness_report(project, name_of=name_of),
+        "disagreement": disagreement_report(project, name_of=name_of),
+        "routing": routing_report(project),
+        "data": data_report(project),
+        "rationales": rationales_report(project),
+    }
+
+
 __all__ = [
     "REPORTS",
     "agreement_report",
@@ -44,6 +66,7 @@ __all__ = [
     "consistency_report",
     "data_report",
     "disagreement_report",
+    "export_reports",
     "judges_report",
     "noise_report",
     "people_report",

@@ -10,7 +10,7 @@ from annotation.aggregating import vote_frame
 from annotation.agreeing import SIDE_OF, Figure, share, too_few
 from annotation.agreeing.satisfying import LEAST_IN_GROUP, groups_of, satisfaction
 from annotation.agreeing.types import SIGNIFICANT, Types, types_of
-from annotation.models import Preference, Project, Rater, RaterKind, Submission
+from annotation.models import Pair, Preference, Project, Rater, RaterKind, Submission
 from exports.labelling import label_frame
 from exports.reporting.stating import stated
 
@@ -40,8 +40,8 @@ def disagreement_report(project: Project, *, name_of: Callable[[str], str] = str
     """
     votes, labels, seed = vote_frame(project), label_frame(project), project.seed
     # Ids differ between databases that hold the same data; names and external ids do not.
-    names = labels.set_index("pair_id")["external_id"]
-    keyed = votes.assign(pair_id=votes["pair_id"].map(names).fillna(votes["pair_id"]))
+    names = {str(pk): name for pk, name in Pair.objects.filter(project=project).values_list("pk", "external_id")}
+    keyed = votes.assign(pair_id=votes["pair_id"].map(names))
     types = types_of(keyed, seed=seed)
     followed = _followed(votes, labels)
     several = types.people if types.k > 1 else []

@@ -70,7 +70,7 @@ def sentence(figure: Mapping[str, Any], words: str) -> str:
 def _with_ends(figure: Mapping[str, Any], factor: float, form: str, unit: str) -> str:
     value = form.format(factor * figure["value"])
     if figure["low"] is None:
-        return f"{value}{unit} (no interval: fewer than five prompt groups)"
+        return f"{value}{unit} (no interval)"
     low, high = (form.format(factor * figure[end]) for end in ("low", "high"))
     return f"{value}{unit} (95 % interval {low} to {high}{unit})"
 

@@ -8,6 +8,7 @@ from django.test import Client
 from annotation.models import Pair, Project
 from dashboard import report_charts, telling
 from exports.reporting import REPORTS
+from exports.reporting.telling import Told, told
 from routing.labels.resolving import resolve_labels
 from tests.builders import make_person, make_preference
 from tests.judged import judge_pairs, make_judge
@@ -48,8 +49,7 @@ def test_every_report_is_a_page_a_part_and_json(name: str, ada: Client, busy: Pr
     assert "<html" not in part.text
     assert "As JSON" in part.text
     assert page.context["told"]
-    for told in page.context["told"]:
-        assert told.sentence
+    assert all(one.sentence for one in page.context["told"])
     assert not re.search(r"\bnan\b", part.text, flags=re.IGNORECASE)
 
 
@@ -61,7 +61,7 @@ def test_a_project_without_data_says_why_there_are_no_figures(ada: Client, proje
     for section in telling.SECTIONS:
         page = ada.get(f"{HERE}{section.name}/")
         assert page.status_code == 200
-        shown = [told.sentence for told in page.context["told"]]
+        shown = [one.sentence for one in page.context["told"]]
         assert shown, section.name
         # Of pairs without an answer some things are known all the same.
         assert section.name == "data" or all(one.startswith("No ") for one in shown), section.name
@@ -91,14 +91,10 @@ def test_charts_of_reports_are_drawn_from_their_figures(ada: Client, busy: Proje
 def test_sentences_with_a_value_come_first_and_a_reason_is_said_once() -> None:
     figure = {"value": 0.5, "n": 10, "low": None, "high": None, "detectable": None, "too_few": "", "sentence": "Half."}
     none = {**figure, "value": None, "too_few": "too few", "sentence": "No figure: too few."}
-    section = telling.BY_NAME["rationales"]
     writers = [{"writer": "people", "with_one": none, "agrees_with_label": none, "quotes_verbatim": none}]
-    assert telling.told(section, {"writers": writers})[0] == [
-        telling.Told("people", none, "No figure: too few."),
-        telling.Told("people", none, "No figure: too few."),
-    ]
+    assert told("rationales", {"writers": writers})[0] == [Told("people", none, "No figure: too few.")]
     writers += [{"writer": "gpt", "with_one": figure, "agrees_with_label": none, "quotes_verbatim": none}] * 10
-    shown, more = telling.told(section, {"writers": writers})
+    shown, more = told("rationales", {"writers": writers})
     assert [one.sentence for one in shown] == ["Half."] * 8
     assert more == 2
 

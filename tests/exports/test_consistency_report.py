@@ -57,7 +57,7 @@ def counted(cases: Cases) -> dict[str, float]:
     decisive = [(r, k) for r, k in cases if "tie" not in (r, k)]
     return {
         "inconsistency": 1 - same,
-        "contradiction": sum(r != k for r, k in decisive) / len(decisive),
+        "contradiction": sum(r != k for r, k in decisive) / len(decisive) if decisive else float("nan"),
         "chance_inconsistency": 1 - chance,
         "kappa": (same - chance) / (1 - chance),
         "rating_ties": rated["tie"] / n,

@@ -93,7 +93,7 @@ def test_a_sentence_holds_value_interval_and_n_in_its_unit() -> None:
     figure = {"value": 0.25, "n": 1200, "low": 0.2, "high": 0.3, "detectable": 0.1, "too_few": ""}
     assert sentence(figure, "It is {share} of {n}.") == "It is 25.0 % (95 % interval 20.0 to 30.0 %) of 1,200."
     assert sentence(figure, "{points}") == "+25.0 points (95 % interval +20.0 to +30.0 points)"
-    assert sentence({**figure, "low": None}, "{number}") == "0.250 (no interval: fewer than five prompt groups)"
+    assert sentence({**figure, "low": None}, "{number}") == "0.250 (no interval)"
     assert sentence({**figure, "value": None, "too_few": "too few labels (3 of 10)"}, "{share}") == (
         "No figure: too few labels (3 of 10)."
     )
