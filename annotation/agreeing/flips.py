@@ -77,7 +77,7 @@ def flip_rates(
     couples = _couples(votes)
     found = []
     for by, names in parted.items():
-        named = couples.index.to_series().map(names).fillna("").astype(str)
+        named = couples.index.to_series().map(names).astype(object).fillna("").astype(str)
         sizes = couples["couples"].groupby(named).sum()
         sizes = sizes[sizes.index != ""].sort_index().sort_values(ascending=False, kind="stable")
         if len(sizes) > 1:

@@ -101,7 +101,7 @@ def groups_of(followed: pd.DataFrame, group_of: "pd.Series[Any]", *, repeats: in
     A group of fewer than five people is never shown. The worst group's interval takes the least share of each resample,
     so it is about the worst of them, whichever that is.
     """
-    named = followed["rater"].map(group_of).fillna("").astype(str)
+    named = followed["rater"].map(group_of).astype(object).fillna("").astype(str)
     sizes = followed["rater"].groupby(named).nunique().drop("", errors="ignore")
     shown = sorted(sizes.index[sizes >= LEAST_IN_GROUP])
     small = int(sizes[sizes < LEAST_IN_GROUP].sum())
