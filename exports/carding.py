@@ -291,7 +291,7 @@ def _reports(report: Mapping[str, Any]) -> list[str]:
             said, more = told(name, report[name])
             lines = [f"- {escape(one.of)}: {one.sentence}" if one.of else f"- {one.sentence}" for one in said]
             lines += [f"- {more:,} more such sentences are in `report.json`."] if more else []
-            sections.append(f"## {title}\n\n" + "\n".join(lines or ["Nothing is known yet."]))
+            sections.append(f"## {title}\n\n" + "\n".join(lines))
     return sections
 
 

@@ -32,6 +32,7 @@ NUMBERED = ("type", "version", "gap")
 # A list of sentences longer than this is not read; the rows below have them all.
 MOST_TOLD = 8
 MOST_REASONS = 3
+NOTHING_YET = "No figure: nothing that this report counts is there yet."
 # Lists whose entries need to be told from those of another.
 LISTS = {"people": "each alone", "between": "one against another"}
 
@@ -88,7 +89,8 @@ def told(name: str, report: Mapping[str, Any]) -> tuple[list[Told], int]:
     if known:
         return known[:MOST_TOLD], max(0, len(known) - MOST_TOLD)
     # Nothing has a value: each reason once.
-    return list({one.sentence: one for one in missing}.values())[:MOST_REASONS], 0
+    reasons = list({one.sentence: one for one in missing}.values())[:MOST_REASONS]
+    return reasons or [Told("", {}, NOTHING_YET)], 0
 
 
 def rows_of(report: Mapping[str, Any]) -> list[Told]:
