@@ -162,6 +162,7 @@ app.conf.update(
         "doubt-payments": _sweep("annotation.tasks.doubt_payments", 2 * settings.SWEEP_SECONDS),
         "send-waiting-imports": _sweep("annotation.tasks.send_waiting_imports", 2 * settings.SWEEP_SECONDS),
         "send-waiting-snapshots": _sweep("exports.tasks.send_waiting_snapshots", 2 * settings.SWEEP_SECONDS),
+        "send-waiting-publications": _sweep("exports.tasks.send_waiting_publications", 2 * settings.SWEEP_SECONDS),
         "send-waiting-plans": _sweep("routing.tasks.send_waiting_plans", 2 * settings.SWEEP_SECONDS),
         "send-waiting-applications": _sweep("routing.tasks.send_waiting_applications", 2 * settings.SWEEP_SECONDS),
         "send-waiting-studies": _sweep("routing.tasks.send_waiting_studies", 2 * settings.SWEEP_SECONDS),

@@ -239,6 +239,15 @@ CROWD_RETURN_HOSTS: list[str] = env.list(
     "TIEBREAK_CROWD_RETURN_HOSTS", default=["connect.cloudresearch.com", ".sona-systems.com"]
 )
 
+# --- The Hub of datasets ---------------------------------------------------------------------------------------------
+# A token that may write there: read from here, in no table, no log and on no page (docs/publishing.md).
+HUB_TOKEN: str = env.str("TIEBREAK_HUB_TOKEN", default="")
+HUB_URL = _https_or_local("TIEBREAK_HUB_URL", env.str("TIEBREAK_HUB_URL", default="https://huggingface.co")).rstrip("/")
+# Accounts and organisations below which may be published; empty: wherever the token may write.
+HUB_NAMESPACES: list[str] = env.list("TIEBREAK_HUB_NAMESPACES", default=[])
+# Seconds for one answer of the Hub; a file that is uploaded gets as long as bytes move.
+HUB_TIMEOUT_SECONDS: float = env.float("TIEBREAK_HUB_TIMEOUT_SECONDS", default=60.0)
+
 # --- Files ----------------------------------------------------------------------------------------------------------
 UPLOAD_DIR = VAR_DIR / "uploads"
 EXPORT_DIR = VAR_DIR / "exports"
@@ -304,5 +313,5 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
     # The client logs a line a request: tens of thousands in a run.
-    "loggers": {"httpx2": {"level": "WARNING"}, "openai": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("httpx2", "httpcore2", "openai", "huggingface_hub")},
 }

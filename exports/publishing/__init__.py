@@ -1,0 +1,1 @@
+"""Exports leave: one commit, tagged, read back, private unless a person said otherwise twice."""
