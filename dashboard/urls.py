@@ -23,6 +23,7 @@ from dashboard.views import (
     pairs,
     people,
     projects,
+    publishing,
     quality,
     replanning,
     replaying,
@@ -139,6 +140,12 @@ urlpatterns = [
     path("projects/<slug:slug>/crowd/", crowd.crowd, name="crowd"),
     path("projects/<slug:slug>/crowd/new/<slug:platform>/", crowd.new_crowd_study, name="new_crowd_study"),
     path("projects/<slug:slug>/crowd/<uuid:study_id>/", crowd.crowd_study, name="crowd_study"),
+    path("projects/<slug:slug>/exports/<uuid:snapshot_id>/publish", publishing.publish, name="publish"),
+    path("projects/<slug:slug>/publications/<uuid:publication_id>/", publishing.publication, name="publication"),
+    path(
+        "projects/<slug:slug>/publications/<uuid:publication_id>/again", publishing.publish_again, name="publish_again"
+    ),
+    path("projects/<slug:slug>/publications/<uuid:publication_id>/public", publishing.make_public, name="make_public"),
     path("projects/<slug:slug>/exports/", exporting.exports, name="exports"),
     path("projects/<slug:slug>/exports/compare/", exporting.compare_exports, name="compare_exports"),
     path("projects/<slug:slug>/exports/<uuid:snapshot_id>/", exporting.export, name="export"),

@@ -7,7 +7,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.db.models.functions import Coalesce, Greatest
 
 from annotation.models import Import, OutboxEvent, Project
-from exports.models import Snapshot, SnapshotState
+from exports.models import Publication, PublicationState, Snapshot, SnapshotState
 from judges.models import JudgeRun, RunState, Verdict, VerdictState
 from routing.models import Plan, PlanState, PredictorFit, Study, StudyKind, StudyState
 from routing.plans.queueing import is_being_drawn
@@ -26,7 +26,7 @@ class WaitingWork(NamedTuple):
 
 
 def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
-    """Return a project's work that has waited longer than a worker would let it, longest first; seven queries.
+    """Return a project's work that has waited longer than a worker would let it, longest first; eight queries.
 
     A judge run waits when questions are open, none is under way and nothing was answered for a while. A study or a
     plan waits when its turn has not come although no other is being worked on.
@@ -43,6 +43,12 @@ def waiting_work(project: Project, *, now: datetime) -> list[WaitingWork]:
         for number, created in Snapshot.objects.filter(
             project=project, state=SnapshotState.QUEUED, created_at__lt=before
         ).values_list("number", "created_at")
+    ]
+    found += [
+        WaitingWork(f"the publication to {target}", created)
+        for target, created in Publication.objects.filter(
+            project=project, state=PublicationState.QUEUED, created_at__lt=before, lease_until=None
+        ).values_list("target", "created_at")
     ]
     found += [WaitingWork(f"the run of {run}", since) for run, since in _stalled_runs(project, before=before, now=now)]
     found += _waiting_routing(project, before=before, now=now)

@@ -19,7 +19,7 @@ from dashboard.export_forms import CompareForm, ExportForm, LinkForm
 from dashboard.views.showing import show, status_of
 from exports.comparing import compare_snapshots
 from exports.errors import ExportError
-from exports.models import Snapshot, SnapshotState
+from exports.models import Publication, Snapshot, SnapshotState
 from exports.sharing import open_link, sign_link
 from exports.snapshotting import delete_snapshot, queue_snapshot, snapshot_numbered
 
@@ -46,6 +46,7 @@ def exports(request: HttpRequest, project: Project) -> HttpResponse:
         "form": form,
         "snapshots": snapshots,
         "compare_form": CompareForm(project=project) if done > 1 else None,
+        "publications": Publication.objects.filter(project=project),
     }
     return show(request, project, "exports.html", "exports", context, status=status_of(form))
 

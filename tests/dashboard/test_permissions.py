@@ -13,7 +13,7 @@ from annotation.models import Import, Pair, Project, Task, User
 from annotation.money.drawing import draw_up
 from dashboard.previewing import pack, preview_of
 from dashboard.urls import urlpatterns
-from exports.models import Snapshot
+from exports.models import Publication, Snapshot
 from judges.models import JudgeRun, JudgeVersion
 from routing.models import Study
 from routing.plans.planning import Budget, draw_plan
@@ -51,6 +51,7 @@ POST_ONLY = {
     "steer_payment",
     "share_export",
     "delete_export",
+    "publish_again",
 }
 # Of an adjudicator, whom a manager is not.
 ADJUDICATORS = {"looks", "decide"}
@@ -65,6 +66,12 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     plan = draw_plan(project, budget=Budget.parse("50%"), judge="length")
     job = Import.objects.create(project=project, filename="x.jsonl", path="x", on_error="refuse")
     snapshot = Snapshot.objects.create(project=project, number=1, state="done", content_hash="0" * 64)
+    publication = Publication.objects.create(
+        project=project, place="hub", target="lab/data", tag="v1", state="done", commit="0" * 40
+    )
+    failed = Publication.objects.create(
+        project=project, place="hub", target="lab/data", tag="v2", state="failed", error="no"
+    )
     replay, search = (
         Study.objects.create(project=project, kind=kind, judge_name="length") for kind in ("replay", "mixes")
     )
@@ -72,6 +79,10 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
     payment = draw_up(project, by=User.objects.get(username="ada"), now=timezone.now())
     names: dict[str, list[object]] = {
         "import": [job.pk],
+        "publish": [snapshot.pk],
+        "publication": [publication.pk],
+        "publish_again": [failed.pk],
+        "make_public": [publication.pk],
         "judge": [length.pk],
         "judge_audit": [length.pk],
         "audit_json": [length.pk],
@@ -167,7 +178,17 @@ def test_rows_of_another_project_are_not_found_under_this_one(
     strangers = {"pair": [make_pair(other).pk], "plan": [uuid.uuid4()], "import": [uuid.uuid4()]}
     for name, args in strangers.items():
         assert ada.get(reverse(name, args=[project.slug, *args])).status_code == 404, name
-    for name in ("judge", "judge_audit", "judge_answers", "run_test", "plan", "pair", "export", "import"):
+    for name in (
+        "judge",
+        "judge_audit",
+        "judge_answers",
+        "run_test",
+        "plan",
+        "pair",
+        "export",
+        "import",
+        "publication",
+    ):
         assert ada.get(addresses[name].replace("/helpfulness/", "/other/")).status_code == 404, name
 
 
