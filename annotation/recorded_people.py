@@ -1,16 +1,19 @@
 """`human[]` of the project's own record: what named people answered, before it is stored."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from annotation.models import Choice
+from annotation.models import Basis, Choice, Origin, RationaleTiming
 from annotation.reading.json_files import kind_of
 from annotation.records import RecordedAnswer, RowProblem
 from annotation.validating import long_text, number_or_none, short_text
 
 KNOWN = {
-    "annotator", "choice", "strength", "ratings", "rationale", "criteria", "shown_swapped", "time_spent"
+    "annotator", "choice", "strength", "ratings", "rationale", "criteria", "shown_swapped", "time_spent", "simulated",
 }  # fmt: skip
+# Read where they are as our own exports write them (`exports.carrying`), and else kept beside the answer.
+OWN = {"rationale_timing": RationaleTiming.values, "basis": Basis.values, "confidence": (1, 2, 3)}
 STRENGTH_REMARK = "a strength outside 1 to 3 is kept beside the answer, not as its strength"
 
 
@@ -79,6 +82,38 @@ def _seconds(value: Any, meta: dict[str, Any]) -> float | None:
     return None
 
 
+def _is_among(value: Any, values: Sequence[Any]) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and value in values
+
+
+def _origin(value: Any, field: str) -> str:
+    """Return whether a person answered or a program: what was simulated stays so wherever it goes."""
+    if value is None:
+        return Origin.RECORDED.value
+    if not isinstance(value, bool):
+        raise RowProblem(field, f"is {kind_of(value)}, not true or false")
+    return Origin.SIMULATED.value if value else Origin.RECORDED.value
+
+
+def _reasons(value: Any) -> tuple[tuple[str, str], ...]:
+    """Return `[{"side": "a", "reason": ...}]` as (side, reason); nothing where it has another form."""
+    if not isinstance(value, list) or not all(
+        isinstance(one, dict)
+        and one.keys() == {"side", "reason"}
+        and one["side"] in (Choice.A, Choice.B)
+        and isinstance(one["reason"], str)
+        for one in value
+    ):
+        return ()
+    return tuple((str(one["side"]), one["reason"]) for one in value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return ()
+    return tuple(value)
+
+
 def answer_of(entry: Any, field: str, remarks: list[str]) -> RecordedAnswer:
     """Return one entry of `human[]`. Raises `RowProblem` naming the field by its path."""
     if not isinstance(entry, dict):
@@ -88,7 +123,10 @@ def answer_of(entry: Any, field: str, remarks: list[str]) -> RecordedAnswer:
         raise RowProblem(f"{field}.annotator", "is missing: whose answer is it?")
     if entry.get("choice") is None:
         raise RowProblem(f"{field}.choice", "is missing")
-    meta = {key: value for key, value in entry.items() if key not in KNOWN and value is not None}
+    own = {key: entry[key] for key, values in OWN.items() if _is_among(entry.get(key), values)}
+    reasons, flags = _reasons(entry.get("reasons")), _texts(entry.get("content_flags"))
+    own |= {key: value for key, value in (("reasons", reasons), ("content_flags", flags)) if value}
+    meta = {key: value for key, value in entry.items() if key not in KNOWN and key not in own and value is not None}
     return RecordedAnswer(
         rater=rater,
         choice=choice_of(entry["choice"], f"{field}.choice"),
@@ -99,6 +137,12 @@ def answer_of(entry: Any, field: str, remarks: list[str]) -> RecordedAnswer:
         criteria=_criteria(entry.get("criteria"), f"{field}.criteria"),
         ratings=_ratings(entry.get("ratings"), f"{field}.ratings"),
         meta=meta,
+        origin=_origin(entry.get("simulated"), f"{field}.simulated"),
+        timing=own.get("rationale_timing", ""),
+        basis=own.get("basis", Basis.CHOICE.value),
+        confidence=own.get("confidence"),
+        reasons=reasons,
+        content_flags=flags,
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from annotation.gilding import KnownAnswer
+from annotation.models import Basis, Origin
 
 Message = dict[str, str]
 
@@ -17,7 +18,10 @@ class RowProblem(Exception):
 
 
 class RecordedAnswer(NamedTuple):
-    """What a person answered on a pair, as a file records it. `ratings` holds a name, a's and b's score."""
+    """What a person answered on a pair, as a file records it. `ratings` holds a name, a's and b's score.
+
+    `origin` is `recorded`, or `simulated` where the file says that a program answered. `reasons` are (side, reason).
+    """
 
     rater: str
     choice: str
@@ -28,6 +32,12 @@ class RecordedAnswer(NamedTuple):
     criteria: tuple[tuple[str, str], ...] = ()
     ratings: tuple[tuple[str, float | None, float | None], ...] = ()
     meta: dict[str, Any] = {}
+    origin: str = Origin.RECORDED
+    timing: str = ""
+    basis: str = Basis.CHOICE
+    confidence: int | None = None
+    reasons: tuple[tuple[str, str], ...] = ()
+    content_flags: tuple[str, ...] = ()
 
 
 class PairRecord(NamedTuple):

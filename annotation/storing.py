@@ -12,7 +12,6 @@ from annotation.gilding import set_golds
 from annotation.models import (
     Criterion,
     GoldSource,
-    Origin,
     Pair,
     Preference,
     Project,
@@ -135,7 +134,7 @@ class PairStore:
     def _check_raters(self, pair: PairRecord) -> None:
         for answer in pair.answers:
             rater = self._raters[answer.rater]
-            if rater is not None and rater.origin != Origin.RECORDED:
+            if rater is not None and rater.origin != answer.origin:
                 raise RowProblem(
                     "annotator",
                     f"{answer.rater!a} is the name of somebody who answers here "
@@ -265,7 +264,7 @@ class PairStore:
         return found
 
     def _write_answers(self, answered: list[tuple[Stored, Iterable[RecordedAnswer]]]) -> Counts:
-        self._make_raters({answer.rater for _, answers in answered for answer in answers})
+        self._make_raters({answer.rater: answer.origin for _, answers in answered for answer in answers})
         self._make_criteria(
             {
                 name
@@ -284,10 +283,10 @@ class PairStore:
         Rating.objects.bulk_create(ratings)
         return Counts(len(preferences), len(ratings))
 
-    def _make_raters(self, names: set[str]) -> None:
+    def _make_raters(self, origins: dict[str, str]) -> None:
         missing = [
-            Rater(project=self.project, kind=RaterKind.PERSON, origin=Origin.RECORDED, name=name)
-            for name in sorted(names)
+            Rater(project=self.project, kind=RaterKind.PERSON, origin=origin, name=name)
+            for name, origin in sorted(origins.items())
             if self._raters.get(name) is None
         ]
         if missing:
@@ -317,6 +316,11 @@ class PairStore:
             shown_order=answer.shown_order,
             seconds=answer.seconds,
             rationale=answer.rationale,
+            rationale_timing=answer.timing,
+            basis=answer.basis,
+            confidence=answer.confidence,
+            reasons=[{"side": side, "reason": reason} for side, reason in answer.reasons],
+            content_flags=list(answer.content_flags),
             meta=answer.meta,
         )
         return [

@@ -15,7 +15,7 @@ MARGINS = ("auto", "strength", "scores", "prob", "none")
 # What Snapshot and numpy take as a seed without surprises.
 LARGEST_SEED = 2**31 - 1
 SHARES = ("test_share", "min_agreement", "min_p_correct")
-TRUTHS = ("gzip", "include_simulated")
+TRUTHS = ("gzip", "include_simulated", "with_project")
 CHOSEN = {
     "format": FORMATS,
     "tie_rule": TIE_RULES,
@@ -34,6 +34,7 @@ class SnapshotSettings:
     tie. `min_agreement` and `min_votes` apply to rows that people labelled, `min_p_correct` to those whose `p_correct`
     is known. `criterion_weights` make the label again from the answers and scores by criterion. `good_from` is the
     mean score from which a response of a tie is desirable in the unpaired profile. `gzip` is for JSON lines.
+    `with_project` adds all pairs and answers, to make the project again from (`exports.carrying`).
     """
 
     format: str = "both"
@@ -51,6 +52,7 @@ class SnapshotSettings:
     good_from: float | None = None
     license: str = ""
     include_simulated: bool = True
+    with_project: bool = False
 
     def __post_init__(self) -> None:
         for name, known in CHOSEN.items():

@@ -20,6 +20,7 @@ from annotation.models import Project, User
 from annotation.publishing import wake
 from exports.accompanying import write_companions
 from exports.carding import write_card
+from exports.carrying import carry_project
 from exports.errors import ExportError, NothingToExport
 from exports.gathering import Gathered, check_weights, gather
 from exports.models import Snapshot, SnapshotState
@@ -232,6 +233,7 @@ def _write_all(
         gathered = gather(project, profiles, settings, spool, key=key)
         progress("report")
         figures = export_reports(project, name_of=lambda name: pseudonym(key, name))
+        carried = carry_project(folder, project, key=key) if settings.with_project else {}
     files, by_profile = _write_profiles(project, profiles, gathered, spool, folder, progress)
     counts = {
         "pairs": len(spool),
@@ -248,6 +250,7 @@ def _write_all(
     write_card(folder / "README.md", project, columns, files, report)
     extra = ["README.md", "report.json", *write_companions(folder, project.slug, columns, files)]
     files += [describe_file(folder, Path(name), 0) for name in extra]
+    files += [describe_file(folder, Path(path), rows) for path, rows in carried.items()]
     content_hash = hash_files(files)
     files = _write_manifest(folder, project, profiles, files, settings, content_hash)
     return {

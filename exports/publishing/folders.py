@@ -27,7 +27,7 @@ from exports.publishing.errors import (
     StaleParent,
     TagTaken,
 )
-from exports.publishing.places import CHUNK, ExportFile, PlacedFile, Seen, Tell, is_plain
+from exports.publishing.places import ExportFile, PlacedFile, Seen, Tell, hash_file, is_plain
 
 LOG = "releases.json"
 LOCK = ".lock"
@@ -51,11 +51,7 @@ class LocalFolder:
         log = self._log()
         head = self._head(log)
         release = self.path / head
-        files = (
-            {}
-            if head == NOTHING_YET
-            else {path: PlacedFile(self._hash(release / path), "") for path in _below(release)}
-        )
+        files = {} if head == NOTHING_YET else {path: PlacedFile(_hash(release / path), "") for path in _below(release)}
         return Seen(head=head, is_public=False, files=files, tags=log["tags"])
 
     def create(self) -> None:
@@ -111,7 +107,14 @@ class LocalFolder:
 
     def hash_of(self, path: str, *, commit: str) -> str:
         """Return the SHA-256 of a file of a release; empty where it is missing."""
-        return self._hash(self.path / commit / path)
+        return _hash(self.path / commit / path)
+
+    def fetch(self, path: str, *, commit: str, to: Path) -> None:
+        """Copy a file of a release. Raises `PlaceMissing`."""
+        try:
+            shutil.copyfile(self.path / commit / path, to)
+        except OSError as error:
+            raise PlaceMissing(f"{self.path / commit / path} cannot be read: {error.strerror}.") from None
 
     def make_public(self) -> None:
         """Refuse: who may read a folder is for the file system to say."""
@@ -178,16 +181,14 @@ class LocalFolder:
     def _head(self, log: dict[str, Any]) -> str:
         return str(log["commits"][-1]["commit"]) if log["commits"] else NOTHING_YET
 
-    def _hash(self, path: Path) -> str:
-        digest = hashlib.sha256()
-        try:
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-        except OSError:
-            return ""
-        return digest.hexdigest()
-
 
 def _below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _hash(path: Path) -> str:
+    """Return a file's SHA-256; empty where it cannot be read."""
+    try:
+        return hash_file(path)
+    except OSError:
+        return ""

@@ -9,6 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -173,6 +174,16 @@ class HfHub:
             return self._patiently(fetch)
         except PlaceMissing:
             return ""
+
+    def fetch(self, path: str, *, commit: str, to: Path) -> None:
+        """Download a file of a commit. Raises `PlaceMissing`."""
+
+        def fetch() -> None:
+            with to.open("wb") as file:
+                for chunk in self._chunks(path, commit):
+                    file.write(chunk)
+
+        self._patiently(fetch)
 
     def make_public(self) -> None:
         """Let everybody read the repository."""

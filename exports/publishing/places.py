@@ -97,6 +97,9 @@ class Publisher(Protocol):
     def hash_of(self, path: str, *, commit: str) -> str:
         """Read a file of a commit to its end and return its SHA-256; empty where it is missing."""
 
+    def fetch(self, path: str, *, commit: str, to: Path) -> None:
+        """Copy a file of a commit to a path of ours."""
+
     def make_public(self) -> None:
         """Let everybody read the place."""
 
@@ -158,6 +161,12 @@ def is_plain(path: str) -> bool:
     """Say whether a path is relative and stays below its folder."""
     parts = path.split("/")
     return bool(path) and path.isprintable() and "\\" not in path and not any(part in ("", ".", "..") for part in parts)
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's SHA-256. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _file(folder: Path, path: str) -> ExportFile:

@@ -32,6 +32,9 @@ WITHHELD = "judge_withheld"
 SPLIT = "judges_split"
 NOT_GUARANTEED = "not_guaranteed"
 WITHHOLDING = (WITHHELD, SPLIT, NOT_GUARANTEED)
+# Marks a label that came with a published dataset, with what was decided about its pair there.
+PUBLISHED = "published"
+ROUTED = ("route", "audit", "selection_prob", "p_wrong")
 # What a new derivation may change in a stored label.
 DERIVED = ("source", "choice", "prob_a", "p_correct", "strength", "n_votes", "agreement", "provenance")
 
@@ -126,9 +129,15 @@ def _resolve_batch(
     version = resolution.version if resolution else None
     answers = answers_of(version, unanswered) if version else {}
     labels = _human_labels(people, method, routes)
+    for pair, label in labels.items():
+        if pair in stored and pair not in routes:
+            label.provenance |= came_with(stored[pair])
     if resolution and version:
         labels |= _judge_labels(project, resolution, version, answers, routes)
     adjudicated = {pair for pair, label in stored.items() if label.source == LabelSource.ADJUDICATED}
+    if resolution and resolution.plan is None:
+        # No plan here says otherwise: what came with a published dataset stands until somebody answers.
+        adjudicated |= {pair for pair, label in stored.items() if came_with(label) and pair in set(unanswered)}
     changed = [
         label
         for pair, label in labels.items()
@@ -140,6 +149,13 @@ def _resolve_batch(
     stale = [pair for pair in stored if pair not in labels and pair not in adjudicated]
     Label.objects.filter(pair_id__in=stale).delete()
     return len(labels.keys() | adjudicated)
+
+
+def came_with(label: Label) -> dict[str, Any]:
+    """Return what a label of a published dataset said about routing, from where it was made; else nothing."""
+    if not label.provenance.get(PUBLISHED):
+        return {}
+    return {name: label.provenance[name] for name in (PUBLISHED, *ROUTED) if name in label.provenance}
 
 
 def _last_routes(project: Project, pair_ids: list[UUID]) -> dict[UUID, Route]:

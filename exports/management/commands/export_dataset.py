@@ -32,6 +32,7 @@ SETTINGS = (
     "margin",
     "good_from",
     "license",
+    "with_project",
 )
 
 
@@ -92,6 +93,9 @@ class Command(ProjectCommand):
             "--min-p-correct", type=float, default=0.0, help="leave out rows that are known to be less likely right"
         )
         parser.add_argument("--without-simulated", action="store_true", help="leave out what simulated people labelled")
+        parser.add_argument(
+            "--with-project", action="store_true", help="add all pairs and answers, to make the project again from"
+        )
 
     def run(self, **options: Any) -> dict[str, Any]:
         out = options["out"]
