@@ -21,7 +21,7 @@ from exports.publishing.queueing import queue_publication, try_again
 def publish(request: HttpRequest, project: Project, snapshot_id: UUID) -> HttpResponse:
     """Publish a finished export on the Hub, private."""
     snapshot = get_object_or_404(Snapshot, project=project, pk=snapshot_id, state=SnapshotState.DONE)
-    last = Publication.objects.filter(project=project, place=Place.HUB).first()
+    last = Publication.objects.filter(project=project, place=Place.HUB).exclude(commit="").first()
     initial = {"tag": f"v{snapshot.number}", "target": last.target if last else ""}
     form = PublishForm(request.POST or None, initial=initial)
     if form.is_valid():
