@@ -14,6 +14,8 @@ from exports.publishing.queueing import work_publication
 from tests.exports.publishing.exports import make_export
 from tests.hub_server import TOKEN, Fault, HubServer
 
+pytestmark = pytest.mark.either_database
+
 PROJECT = "/projects/helpfulness"
 TARGET = "lab/helpfulness"
 

@@ -11,6 +11,8 @@ from exports.models import Publication, PublicationState, Snapshot
 from exports.publishing.queueing import begin, carry_out, try_again
 from tests.hub_server import TOKEN, Fault, HubServer, Repository
 
+pytestmark = pytest.mark.either_database
+
 TARGET = "lab/helpfulness"
 
 
