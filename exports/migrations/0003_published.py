@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('annotation', '0015_book_answers'),
-        ('exports', '0001_initial'),
+        ('exports', '0002_snapshots_can_be_deleted'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
