@@ -40,12 +40,12 @@ def test_a_project_home_asks_as_much_for_200_pairs_as_for_25(
 ) -> None:
     make_pair(answered)
     ada.get("/projects/helpfulness/")
-    with django_assert_max_num_queries(46) as few:
+    with django_assert_max_num_queries(47) as few:
         ada.get("/projects/helpfulness/")
     for _ in range(175):
         make_pair(answered)
     ada.get("/projects/helpfulness/")
-    with django_assert_max_num_queries(46) as many:
+    with django_assert_max_num_queries(47) as many:
         page = ada.get("/projects/helpfulness/").text
     assert len(many) == len(few)
     assert ">200<" in page
