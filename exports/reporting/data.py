@@ -95,7 +95,7 @@ def _length_bias(labels: pd.DataFrame, ground: Ground) -> dict[str, Any]:
 
 
 def _similarity(project: Project, ground: Ground) -> dict[str, Any]:
-    found = read_measures(project)["similarity"].astype(float)
+    found = read_measures(project, keep=False)["similarity"].astype(float)
     groups = ground.pairs["group"].reindex(found.index)
     steps = np.minimum((found * LIKENESS_STEPS).to_numpy().astype(int), LIKENESS_STEPS - 1)
     counts = np.bincount(steps, minlength=LIKENESS_STEPS)

@@ -84,11 +84,12 @@ def key_of(versions: Sequence[JudgeVersion]) -> str:
     return _digest(*sorted(str(version.pk) for version in versions))
 
 
-def read_measures(project: Project) -> pd.DataFrame:
+def read_measures(project: Project, *, keep: bool = True) -> pd.DataFrame:
     """Return the measures of a project's pairs (`measuring.measure_texts`); only new pairs' texts are read.
 
     Texts never change once they are stored, so a pair is measured once for each version of the measuring code. Two
-    queries where nothing is new, and one for every 2,000 new pairs.
+    queries where nothing is new, and one for every 2,000 new pairs. Without `keep` nothing is written, for who reads in
+    a transaction that may only read.
     """
     about = _about(project)
     kept = load_table(project, TableKind.MEASURES, version=measuring.VERSION)
@@ -101,7 +102,7 @@ def read_measures(project: Project) -> pd.DataFrame:
         frame = pd.DataFrame.from_records(rows, columns=["pair_id", *measuring.MEASURES]).set_index("pair_id")
         measured = pd.concat([kept, frame]) if len(kept) else frame
     measured = measured.reindex(about.index)
-    if len(new) or len(kept) > len(about):
+    if keep and (len(new) or len(kept) > len(about)):
         store_table(project, TableKind.MEASURES, measured, version=measuring.VERSION)
     return with_language(about.join(measured))
 
