@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import SimpleTestCase
 from pytest_django import DjangoDbBlocker
 
@@ -56,10 +57,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with django_db_blocker.unblock():
         connection.close()
-    empty = connection.ops.execute_sql_flush
+    # Of the class, since a browser's event loop gives its tests connections of their own.
+    operations = type(connection.ops)
+    empty = operations.execute_sql_flush
+
+    def empty_again(ops: BaseDatabaseOperations, sql: Sequence[str]) -> None:
+        in_transaction(partial(empty, ops, sql))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection.ops, "sql_flush", _delete_rows)
-        patch.setattr(connection.ops, "execute_sql_flush", lambda sql: in_transaction(partial(empty, sql)))
+        patch.setattr(operations, "sql_flush", lambda _ops, *args, **options: _delete_rows(*args, **options))
+        patch.setattr(operations, "execute_sql_flush", empty_again)
         yield
 
 
