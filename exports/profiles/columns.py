@@ -64,7 +64,6 @@ NUMBERS = Kind("numbers", pa.list_(pa.float64()), {"type": "array", "items": NUM
 _ROLES = {"enum": ["system", "user", "assistant", "tool"]}
 _MESSAGE = object_schema({"role": _ROLES, "content": {"type": "string"}})
 _MESSAGE_ARROW = pa.struct([("role", pa.string()), ("content", pa.string())])
-MESSAGE = Kind("message", _MESSAGE_ARROW, _MESSAGE)
 MESSAGES = Kind("messages", pa.list_(_MESSAGE_ARROW), {"type": "array", "items": _MESSAGE, "minItems": 1})
 # A response: what comes after the prompt, from the assistant (with its tools' answers between).
 _SPOKEN = object_schema({"role": {"enum": ["assistant", "tool"]}, "content": {"type": "string"}})
