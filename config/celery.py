@@ -10,6 +10,7 @@ from typing import Any
 from amqp.exceptions import PreconditionFailed
 from celery import Celery
 from celery.app.amqp import AMQP
+from celery.signals import celeryd_init
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 from kombu.messaging import Consumer
@@ -20,7 +21,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # The module, not django.conf: this runs while Django is still reading settings that import from this package.
 from config import settings
 
-QUEUES = ("default", "judges", "routing", "exports")
+# Its worker computes in its own process for minutes at a time.
+GPU_QUEUE = "judges.gpu"
+QUEUES = ("default", "judges", GPU_QUEUE, "routing", "exports")
 ON_RABBITMQ = settings.BROKER_URL.startswith("amqp")
 # Messages that RabbitMQ gave up on lie here, for a person to look at; nothing reads them, since their work is in rows.
 DEAD_LETTERS = Queue(
@@ -30,6 +33,7 @@ DEAD_LETTERS = Queue(
     queue_arguments={"x-queue-type": "quorum", "x-max-length": 10_000},
 )
 DELIVERY_LIMIT = 5
+POOLS_OF_ONE_PROCESS = ("solo", "thread")
 # What RabbitMQ is told about each queue. Once declared it cannot be changed (docs/operating.md, 'The broker').
 QUEUE_ARGUMENTS = {
     # Survives a broker that is killed: classic queues lose what they had not written.
@@ -144,6 +148,7 @@ app.conf.update(
         "judges.tasks.sweep_runs": {"queue": "default"},
         "judges.tasks.poll_batches": {"queue": "default"},
         "judges.tasks.forget_replies": {"queue": "default"},
+        "judges.tasks.judge_on_gpu": {"queue": GPU_QUEUE},
         "judges.*": {"queue": "judges"},
         # A study takes minutes, and the sweep must not wait behind it.
         "routing.tasks.send_waiting_studies": {"queue": "default"},
@@ -172,3 +177,28 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(["annotation", "judges", "routing", "exports"])
+
+
+@celeryd_init.connect
+def prepare_for_gpu(conf: Any, options: dict[str, Any], **_kwargs: Any) -> None:
+    """Set a worker of the queue judges.gpu up for tasks that compute for minutes; refuse it a pool of forked processes.
+
+    With the pool solo a task holds up everything the worker does, its heartbeats too, and RabbitMQ would close a
+    connection that misses two. So it has none: a machine that is gone is noticed by TCP, which keeps asking (py-amqp sets
+    SO_KEEPALIVE), and work whose worker died by its lease.
+    """
+    if GPU_QUEUE not in _named(options.get("queues")):
+        return
+    pool = options.get("pool") or options.get("pool_cls") or conf.worker_pool
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    if not any(one in name for one in POOLS_OF_ONE_PROCESS):
+        # Celery only logs other errors of whom it tells of a start.
+        raise SystemExit(
+            f"The queue {GPU_QUEUE} is for workers of one process: the pool {name.rpartition('.')[2]} forks, and CUDA "
+            f"cannot be used after a fork. Start it with: celery -A config worker -Q {GPU_QUEUE} -P solo"
+        )
+    conf.broker_heartbeat = 0
+
+
+def _named(queues: Any) -> list[str]:
+    return queues.split(",") if isinstance(queues, str) else list(queues or ())

@@ -7,6 +7,7 @@ a secret or a host is missing.
 
 import os
 import secrets
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -211,6 +212,29 @@ JUDGE_CACHE_DAYS: float | None = env.float("TIEBREAK_JUDGE_CACHE_DAYS", default=
 JUDGE_BATCH_REQUESTS: int = env.int("TIEBREAK_JUDGE_BATCH_REQUESTS", default=50_000)
 JUDGE_BATCH_BYTES: int = env.int("TIEBREAK_JUDGE_BATCH_BYTES", default=200_000_000)
 JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS", default=60.0)
+# Models that our own workers may run, by the names that managers choose from: a folder of this machine, or a name on the
+# Hub whose files are in its cache. TIEBREAK_GPU_MODELS='{"qwen3-8b": "/srv/models/Qwen3-8B"}'. Only the operator names
+# them, so that no page can have a worker read another place of the machine.
+GPU_MODELS: dict[str, str] = env.json("TIEBREAK_GPU_MODELS", default={})
+if not isinstance(GPU_MODELS, dict) or not all(isinstance(one, str) and one for one in GPU_MODELS.values()):
+    raise ImproperlyConfigured(
+        "TIEBREAK_GPU_MODELS takes a JSON object of names and places, as in {\"qwen3-8b\": \"/srv/models/Qwen3-8B\"}."
+    )
+GPU_DEVICE: str = env.str("TIEBREAK_GPU_DEVICE", default="auto")
+if GPU_DEVICE not in {"auto", "cuda", "cpu"}:
+    raise ImproperlyConfigured(f"TIEBREAK_GPU_DEVICE is {GPU_DEVICE!r}; it takes 'auto', 'cuda' or 'cpu'.")
+# Questions that one message speaks for, and how many of them the model is given at once: while it computes some, the
+# next are read, and the answers of the last are stored.
+GPU_CHUNK_SIZE: int = env.int("TIEBREAK_GPU_CHUNK_SIZE", default=2048)
+GPU_GROUP_SIZE: int = env.int("TIEBREAK_GPU_GROUP_SIZE", default=256)
+# Positions (tokens and padding) of one forward pass; 0: as the device allows.
+GPU_TOKENS_A_BATCH: int = env.int("TIEBREAK_GPU_TOKENS_A_BATCH", default=0)
+# What an hour of a GPU costs, for judges that are given no price of their own; without it they are free.
+_gpu_usd = env.str("TIEBREAK_GPU_USD_PER_HOUR", default="")
+try:
+    GPU_USD_PER_HOUR = Decimal(_gpu_usd) if _gpu_usd else None
+except InvalidOperation:
+    raise ImproperlyConfigured(f"TIEBREAK_GPU_USD_PER_HOUR is {_gpu_usd!r}; it takes US dollars, as in 2.50.") from None
 
 
 # --- Crowd platforms --------------------------------------------------------------------------------------------------

@@ -28,11 +28,13 @@ class Program(NamedTuple):
     command: Sequence[str]
 
 
-def embedded_programs(host: str, port: int) -> list[Program]:
-    """Return the embedded profile's processes: web, two workers, scheduler."""
+def embedded_programs(host: str, port: int, *, gpu: bool = False) -> list[Program]:
+    """Return the embedded profile's processes: web, two workers, scheduler; with `gpu` a worker that runs models too."""
     gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"]
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    # Its model is loaded with the first question, so until then it costs what any worker does.
+    computing = Program("gpu", [*worker, "-Q", "judges.gpu", "-P", "solo", "-n", "gpu@localhost"])
     return [
         Program(
             "web",
@@ -44,6 +46,7 @@ def embedded_programs(host: str, port: int) -> list[Program]:
         ),
         # LightGBM hangs in a forked child whose parent has trained before: one process, no fork.
         Program("router", [*worker, "-Q", "routing", "-P", "solo", "-n", "routing@localhost"]),
+        *([computing] if gpu else []),
         Program("scheduler", [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]),
     ]
 

@@ -156,12 +156,14 @@ SAMPLING_NAMES = {
     "top_p": "Top p",
     "seed": "Seed",
     "reasoning_effort": "Reasoning effort",
+    "dtype": "Arithmetic",
 }
 PROTOCOL_NAMES = {
     "pairwise": "reason first",
     "letter": "verdict first",
     "rating": "rating",
     "decisions": "decisions",
+    "reward": "reward score",
 }
 
 
@@ -193,6 +195,8 @@ def changes_between(before: JudgeVersion | None, after: JudgeVersion) -> list[st
     ]
     if before.prompt_template != after.prompt_template:
         changes.append("the instructions (guidelines, criteria or wording)")
+    if before.files_hash != after.files_hash:
+        changes.append("the model's files")
     if before.fitted != after.fitted:
         changes.append("the labels it was fitted to")
     return changes or ["how prompts are laid out"]

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django import forms
+from django.conf import settings
 from django.db.models import QuerySet
 
 from annotation.models import Project
@@ -13,6 +14,7 @@ from judges.exemplifying import choose_examples
 from judges.gating import DEFAULT, EPSILONS, LARGEST, SWITCHES, Gate
 from judges.models import COMBINED, JudgeKind, JudgeVersion
 from judges.options import LARGEST_EXAMPLES, LARGEST_SAMPLES, SCALES, Options
+from judges.preparing import NO_MODELS
 from judges.questions import Protocol
 
 
@@ -45,6 +47,13 @@ KINDS = (
         "A decision model",
         "Gives a probability for each option and writes no text: nothing to misread, and no reasons.",
         "the server's prices, input only",
+    ),
+    KindCard(
+        JudgeKind.GPU,
+        "A model on your GPUs",
+        "Your own workers load a model from a folder and read its answer from the next token's probabilities, or score "
+        "with a reward model. The operator names the models.",
+        "the hours of a GPU",
     ),
     KindCard(
         JudgeKind.JURY,
@@ -169,6 +178,13 @@ PROTOCOLS = (
         "Scores each response alone; the higher score wins. No order to be biased by, more ties.",
     ),
 )
+GPU_PROTOCOL_NAMES = [
+    (Protocol.LETTER, "Verdict first: the probability of each letter, nothing is written"),
+    (Protocol.RATING, "Rating: the probability of each score, of each response alone"),
+    (Protocol.REWARD, "Reward model: its own score of each response"),
+    (Protocol.PAIRWISE, "Reason first: writes its reasons, then a choice; many times slower"),
+]
+DTYPE_NAMES = [("bfloat16", "bfloat16, what GPUs are fastest in"), ("float32", "float32, exact and slow")]
 SCORING_NAMES = [
     ("expectation", "Mean of the scores, weighted by their probability"),
     ("mode", "The likeliest score"),
@@ -227,6 +243,7 @@ class JudgeForm(forms.Form):
 FIELD_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("price_input", ("price",)),
     ("base_url", ("address", "host", " key")),
+    ("model", ("model", "folder", "chat template", "label", "tokenizer", "config")),
     ("aggregation", ("aggregation",)),
     ("criteria", ("criteri",)),
     ("members", ("member",)),
@@ -386,6 +403,57 @@ class ServedForm(JudgeForm):
             "price_input_usd_per_million": values["price_input"],
             "price_output_usd_per_million": values["price_output"],
             "price_cached_usd_per_million": values["price_cached"],
+        }
+
+
+class GpuForm(JudgeForm):
+    """A model that our own workers run: one of those the operator named, and how it is read."""
+
+    model = forms.ChoiceField(label="Model")
+    protocol = forms.ChoiceField(label="How it is asked", choices=GPU_PROTOCOL_NAMES, initial=Protocol.LETTER)
+    tie = forms.BooleanField(
+        label="Offer a tie", required=False, initial=True, help_text="A letter of its own; ratings and scores have none."
+    )
+    scale = forms.TypedChoiceField(
+        label="Best score of a rating",
+        choices=[(scale, f"1 to {scale}") for scale in SCALES],
+        coerce=int,
+        initial=SCALES[0],
+        help_text="Each score has to be one token of the model: 1 to 5 are in nearly all.",
+    )
+    rationale = forms.ChoiceField(
+        label="Reasons",
+        choices=[one for one in RATIONALE_NAMES if one[0] != "with"],
+        required=False,
+        help_text="Verdicts come without; reasons can be written later, for the pairs that need them.",
+    )
+    dtype = forms.ChoiceField(label="Arithmetic", choices=DTYPE_NAMES)
+    price_gpu = usd_field("An hour of the GPU", "US dollars. Empty: what the operator set, or free.")
+
+    def __init__(self, *args: Any, project: Project, kind: str, **kwargs: Any) -> None:
+        super().__init__(*args, project=project, kind=kind, **kwargs)
+        model = self.fields["model"]
+        assert isinstance(model, forms.ChoiceField)  # noqa: S101  (declared above)
+        model.choices = [(name, name) for name in sorted(settings.GPU_MODELS)]
+        model.help_text = "As the operator named it in TIEBREAK_GPU_MODELS." if settings.GPU_MODELS else NO_MODELS
+
+    def definition(self) -> dict[str, Any]:
+        """Return what `add_judge` takes: of the options those that its protocol has."""
+        values = self.cleaned_data
+        protocol, chosen = values["protocol"], Options()
+        if protocol in {Protocol.LETTER, Protocol.PAIRWISE}:
+            chosen = chosen._replace(tie=values["tie"])
+        if protocol == Protocol.RATING:
+            chosen = chosen._replace(scale=values["scale"])
+        if protocol in {Protocol.LETTER, Protocol.RATING}:
+            chosen = chosen._replace(rationale=values["rationale"])
+        return {
+            **super().definition(),
+            "model": values["model"],
+            "protocol": protocol,
+            "sampling": {"dtype": values["dtype"]},
+            "options": chosen,
+            "price_gpu_usd_per_hour": values["price_gpu"],
         }
 
 
@@ -554,6 +622,8 @@ def form_of(project: Project, kind: str, data: Any = None, *, server: Server | N
         return JuryForm(data, project=project, kind=kind)
     if kind == JudgeKind.CASCADE:
         return CascadeForm(data, project=project, kind=kind)
+    if kind == JudgeKind.GPU:
+        return GpuForm(data, project=project, kind=kind)
     if kind not in {JudgeKind.OPENAI, JudgeKind.BATCH, JudgeKind.DECISIONS}:
         return JudgeForm(data, project=project, kind=kind)
     initial: dict[str, Any] = {}

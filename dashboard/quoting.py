@@ -13,6 +13,7 @@ from judges.capabilities import Capabilities, capabilities_of
 from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.models import COMBINED, RULES, JudgeKind, JudgeVersion, Order, Verdict
+from judges.preparing import conversation_of
 from judges.questions import Question, shown
 
 # What is shown in words or is the prompt itself, not a setting of the request.
@@ -77,6 +78,8 @@ def sent_for(verdict: Verdict, known: dict[uuid.UUID, Capabilities] | None = Non
     version = verdict.version
     if nothing := says_nothing(version):
         return Sent([], nothing=nothing)
+    if version.judge.kind == JudgeKind.GPU:
+        return _computed(version, _question(verdict))
     try:
         learned = (known or {}).get(version.pk) or capabilities_of(version, version.base_url)
         body = learned.request(version, _question(verdict))
@@ -139,6 +142,18 @@ def says_nothing(version: JudgeVersion) -> str:
     if kind == JudgeKind.RECORDED:
         return "Imported: what was asked is not known here."
     return ""
+
+
+def _computed(version: JudgeVersion, question: Question) -> Sent:
+    """Return what a model that our own workers run is given, and what of its answer is read."""
+    conversation = conversation_of(version, question)
+    messages = [dict(message) for message in conversation.messages]
+    if conversation.response:
+        return _parts({"messages": [*messages, {"role": "assistant", "content": conversation.response}], "read": "score"})
+    read: dict[str, Any] = {"probabilities_of": list(conversation.labels)} if conversation.labels else {}
+    if conversation.max_tokens:
+        read["max_tokens"] = conversation.max_tokens
+    return _parts({"messages": messages, **read})
 
 
 def _parts(body: dict[str, Any]) -> Sent:

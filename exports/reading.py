@@ -21,7 +21,7 @@ from routing.signals.measuring import WORD
 
 PAIRS_PER_BATCH = 2000
 # A rule's "reason" is the rule; it says nothing about the pair.
-KINDS_WITH_REASONS = (JudgeKind.OPENAI, JudgeKind.LOCAL, JudgeKind.RECORDED)
+KINDS_WITH_REASONS = (JudgeKind.OPENAI, JudgeKind.LOCAL, JudgeKind.GPU, JudgeKind.RECORDED)
 # Shorter texts ("Yes.") stand in many prompts of judges by chance.
 EXAMPLE_CHARACTERS = 20
 

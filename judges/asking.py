@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
@@ -22,6 +22,9 @@ from judges.models import COMBINED, RULES, JudgeKind, JudgeVersion
 from judges.options import read_options
 from judges.questions import Answer, Protocol, Question
 from judges.reading import answer_of
+
+if TYPE_CHECKING:
+    from judges.computing import Computing
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,16 @@ class _Came(NamedTuple):
 
 
 class Asking:
-    """Questions under way at a model. Used by one thread, which also may use the database between its methods."""
+    """Questions under way at a model. Used by one thread, which also may use the database between its methods.
+
+    `most`: how many may be under way where no server's limits say so. `left`, `failure` and `stop` are those of
+    `judges.computing.Computing`: what a server was asked is waited for.
+    """
+
+    # One thread serves the local model: a second question would only wait inside.
+    most = 1
+    left: Sequence[Question] = ()
+    failure: JudgeError | None = None
 
     def __init__(self, version: JudgeVersion) -> None:
         """Look up how the version is asked. Raises `JudgeError` where it cannot be asked at all."""
@@ -58,6 +70,11 @@ class Asking:
         self._can = capabilities_of(version, self.endpoint.base_url)
         self._came: SimpleQueue[_Came] = SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def server(self) -> str:
+        """The address whose limits say how many questions may be under way; '' for the model beside this process."""
+        return "" if self.version.judge.kind == JudgeKind.LOCAL else self.endpoint.base_url
 
     @property
     def a_request(self) -> int:
@@ -83,6 +100,9 @@ class Asking:
             came.append(self._came.get())
         self.under_way -= len(came)
         return [self._answer(one) for one in came]
+
+    def stop(self) -> None:
+        """Do nothing: what was asked may be charged, so its answers are waited for."""
 
     def _start(self, questions: list[Question], a_request: int) -> None:
         """On the network thread."""
@@ -182,6 +202,11 @@ def ask(version: JudgeVersion, questions: Iterable[Question], *, concurrency: in
     if version.judge.kind in ANSWERED_HERE:
         yield from answered_here(version, list(questions))
         return
+    if version.judge.kind == JudgeKind.GPU:
+        from judges.computing import compute
+
+        yield from compute(version, questions)
+        return
     asking, source = Asking(version), iter(questions)
     if version.judge.kind == JudgeKind.LOCAL:
         concurrency = 1
@@ -202,6 +227,19 @@ def answered_here(version: JudgeVersion, questions: Sequence[Question]) -> list[
 
         return combined_answers(version, questions)
     return [_by_rule(version, question) for question in questions]
+
+
+def asking_of(version: JudgeVersion) -> "Asking | Computing":
+    """Return how questions are put to a version: to its server, or to a model inside this process.
+
+    Raises `JudgeError` where it cannot be asked at all.
+    """
+    if version.judge.kind != JudgeKind.GPU:
+        return Asking(version)
+    # Only this kind pays for the module of models.
+    from judges.computing import Computing
+
+    return Computing(version)
 
 
 def endpoint_of(version: JudgeVersion) -> Endpoint:

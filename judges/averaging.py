@@ -175,6 +175,14 @@ def compare_scores(
     return Compared(min(1.0, (ahead + equal / 2.0) / total), min(1.0, equal / total))
 
 
+def prob_of_rewards(score_a: float, score_b: float) -> float:
+    """Return P(a is better) of two scores of a reward model: the logistic function of their difference.
+
+    The model of Bradley and Terry (1952), by whose likelihood such heads are trained (Ouyang et al. 2022, eq. 1).
+    """
+    return 0.5 + 0.5 * math.tanh((score_a - score_b) / 2.0)
+
+
 def _likeliest(distribution: Mapping[str, float], *, tie_band: float) -> str:
     first, second, *_ = sorted(distribution.values(), reverse=True)
     if first - second <= ROUNDING or first - second < tie_band:

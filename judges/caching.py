@@ -27,16 +27,18 @@ def request_key(version: JudgeVersion, question: Question, *, fresh_in: uuid.UUI
 
     `fresh_in` is the run that wants answers of its own: nothing that was answered before, or elsewhere, has its keys.
     """
-    # The model beside this process has no address that lasts.
-    server = version.judge.kind if version.judge.kind == JudgeKind.LOCAL else version.base_url
+    # The models beside this process have no address that lasts, and of those run by it the files are what counts.
+    kind = version.judge.kind
     asked: dict[str, object] = {
-        "server": server,
-        "model": version.model,
+        "server": kind if kind in {JudgeKind.LOCAL, JudgeKind.GPU} else version.base_url,
+        "model": version.files_hash if kind == JudgeKind.GPU else version.model,
         "sampling": version.sampling,
         "samples": read_options(version.options).samples,
     }
     if version.protocol == Protocol.DECISIONS:
         asked |= {"input": decision_input(version, question), "questions": decision_questions(version, question)}
+    elif version.protocol == Protocol.REWARD:
+        asked["messages"] = messages_for(question, version)
     else:
         asked |= {
             "messages": messages_for(question, version),

@@ -146,6 +146,22 @@ def give_back(run: JudgeRun, claims: Sequence[Claim]) -> int:
     return len(mine)
 
 
+def renew(claims: Sequence[Claim]) -> None:
+    """Give claims that are still worked on another lease; those that others have taken meanwhile are left alone.
+
+    A statement that locks and one that writes, for each number of attempts there is.
+    """
+    until = timezone.now() + timedelta(seconds=settings.JUDGE_LEASE_SECONDS)
+    by_attempt: dict[int, list[uuid.UUID]] = {}
+    for one in claims:
+        by_attempt.setdefault(one.attempt, []).append(one.verdict_id)
+    with transaction.atomic():
+        for attempt, ids in sorted(by_attempt.items()):
+            mine = Verdict.objects.filter(pk__in=ids, state=VerdictState.CLAIMED, attempts=attempt)
+            locked = mine.select_for_update(no_key=True).order_by("pair_id", "order")
+            Verdict.objects.filter(pk__in=list(locked.values_list("pk", flat=True))).update(lease_until=until)
+
+
 def release_expired(*, now: datetime, run: JudgeRun | None = None) -> int:
     """Put verdicts back whose lease ran out, or give them up after five attempts; return how many.
 

@@ -18,9 +18,12 @@ from judges.local import MODEL_NAME, require_local_judge
 from judges.models import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
 from judges.options import Options, check_options
 from judges.prompting import default_max_tokens, layout_hash, system_message
-from judges.questions import Protocol
+from judges.questions import SCORED_ALONE, Protocol
 
 SAMPLING_NAMES = {"max_tokens", "temperature", "top_p", "seed", "reasoning_effort"}
+# What a model that our own workers run may be told: it takes the likeliest text, in this arithmetic.
+GPU_SAMPLING_NAMES = {"max_tokens", "temperature", "dtype"}
+DTYPES = ("bfloat16", "float32")
 # Kinds that ask a model behind a server.
 SERVED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH}
 ADDED = sorted(set(JudgeKind.values) - {JudgeKind.RECORDED.value})
@@ -30,11 +33,21 @@ NO_CRITERIA = "It has none yet: create_project --criterion makes them, and so do
 
 
 class Prices(NamedTuple):
-    """US dollars per million tokens. Cached input costs as other input where its own price is not known."""
+    """US dollars per million tokens, and per hour of a GPU. Cached input costs as other input without a price of its own."""
 
     input: Decimal | None = None
     output: Decimal | None = None
     cached: Decimal | None = None
+    gpu: Decimal | None = None
+
+
+# What each price is of, as `JudgeVersion` has it.
+PRICE_FIELDS = {
+    "input": "price_input_usd_per_million",
+    "output": "price_output_usd_per_million",
+    "cached": "price_cached_usd_per_million",
+    "gpu": "price_gpu_usd_per_hour",
+}
 
 
 class _Content(NamedTuple):
@@ -49,6 +62,11 @@ class _Content(NamedTuple):
     sampling: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
     fitted: Mapping[str, Any] = {}
+    files_hash: str = ""
+
+    def digest(self) -> str:
+        """Return the hash of all of it; what came later and is empty is left out, so that older versions keep theirs."""
+        return content_hash({name: value for name, value in self._asdict().items() if value or name != "files_hash"})
 
 
 def add_judge(
@@ -64,20 +82,29 @@ def add_judge(
     price_input_usd_per_million: Decimal | None = None,
     price_output_usd_per_million: Decimal | None = None,
     price_cached_usd_per_million: Decimal | None = None,
+    price_gpu_usd_per_hour: Decimal | None = None,
 ) -> JudgeVersion:
     """Return the judge's version with this content, made if there is none yet.
 
     The project's guidelines and criteria are frozen into it: adding the judge again after they changed makes a new
-    version. A learned judge is fitted now. Prices are not content: giving others updates them on the version. Raises
+    version. A learned judge is fitted now; the files of a model that our own workers run are read now. Prices are not content: giving others updates them on the version. Raises
     `JudgeError` naming what is wrong with the definition.
     """
     name = name.strip()
     if not name or len(name) > 100:
         raise JudgeError("A judge needs a name of 1 to 100 characters.")
     prices = _prices(
-        kind, Prices(price_input_usd_per_million, price_output_usd_per_million, price_cached_usd_per_million)
+        kind,
+        Prices(
+            price_input_usd_per_million,
+            price_output_usd_per_million,
+            price_cached_usd_per_million,
+            price_gpu_usd_per_hour,
+        ),
     )
-    if kind in SERVED:
+    if kind == JudgeKind.GPU:
+        content = _run_here(project, model, protocol, dict(sampling or {}), options or Options())
+    elif kind in SERVED:
         content = _served(project, kind, base_url, model, protocol, dict(sampling or {}), options or Options())
     else:
         content = _unserved(project, kind, dict(sampling or {}), options or Options())
@@ -137,10 +164,51 @@ def _served(
         raise JudgeError("A judge behind a server needs its address and model: --base-url and --model.")
     if kind == JudgeKind.DECISIONS:
         protocol = Protocol.DECISIONS
-    elif protocol not in Protocol.values or protocol == Protocol.DECISIONS:
-        known = _listed(set(Protocol.values) - {Protocol.DECISIONS.value})
+    elif protocol not in Protocol.values or protocol in {Protocol.DECISIONS, Protocol.REWARD}:
+        known = _listed(set(Protocol.values) - {Protocol.DECISIONS.value, Protocol.REWARD.value})
         raise JudgeError(f"Unknown protocol {protocol!r} for a judge of kind {kind}. Known: {known}.")
     return _asked(project, kind, check_address(base_url), model.strip(), protocol, sampling, options)
+
+
+def _run_here(
+    project: Project, model: str, protocol: str, sampling: dict[str, Any], options: Options
+) -> _Content:
+    """Return the content of a judge whose model our own workers run."""
+    # Only this kind reads a model's files.
+    from judges.preparing import files_hash, place_of, require_model
+
+    kind = JudgeKind.GPU
+    place_of(model)
+    if protocol not in Protocol.values or protocol == Protocol.DECISIONS:
+        known = _listed(set(Protocol.values) - {Protocol.DECISIONS.value})
+        raise JudgeError(f"Unknown protocol {protocol!r} for a judge of kind {kind}. Known: {known}.")
+    if unknown := set(sampling) - GPU_SAMPLING_NAMES:
+        named = ", ".join(sorted(unknown))
+        raise JudgeError(f"A judge of kind {kind} has no setting {named}. Known: {_listed(GPU_SAMPLING_NAMES)}.")
+    if sampling.get("temperature", 0) != 0:
+        raise JudgeError(f"temperature is {sampling['temperature']!r}; a judge of kind {kind} takes the likeliest text: 0.")
+    if (dtype := sampling.setdefault("dtype", DTYPES[0])) not in DTYPES:
+        raise JudgeError(f"dtype is {dtype!r}; it takes {DTYPES[0]} or {DTYPES[1]}.")
+    sampling["temperature"] = 0
+    if protocol in {Protocol.LETTER, Protocol.RATING}:
+        if options.criteria:
+            raise JudgeError(
+                f"The criteria cannot be answered: with the protocol {protocol} a judge of kind {kind} gives its next "
+                "token and nothing else. Use the protocol pairwise, or a judge for each criterion."
+            )
+        if options.rationale == "with":
+            raise JudgeError(
+                f"The rationale cannot come with the verdict: with the protocol {protocol} a judge of kind {kind} gives "
+                "its next token and nothing else. Use rationale later, or the protocol pairwise."
+            )
+        sampling["max_tokens"] = 1
+    if protocol == Protocol.REWARD:
+        checked = check_options(options, kind=kind, protocol=protocol)
+        content = _Content(kind, model=model, protocol=protocol, sampling={"dtype": dtype}, options=checked.as_json())
+    else:
+        content = _asked(project, kind, "", model, protocol, sampling, options)
+    facts = require_model(model, protocol=protocol, options=options)
+    return content._replace(files_hash=files_hash(facts.path))
 
 
 def _unserved(project: Project, kind: str, sampling: dict[str, Any], options: Options) -> _Content:
@@ -169,7 +237,7 @@ def _asked(
     project: Project, kind: str, base_url: str, model: str, protocol: str, sampling: dict[str, Any], options: Options
 ) -> _Content:
     """Return the content of a judge that is asked in words."""
-    if unknown := set(sampling) - SAMPLING_NAMES:
+    if unknown := set(sampling) - SAMPLING_NAMES - ({"dtype"} if kind == JudgeKind.GPU else set()):
         raise JudgeError(f"Unknown sampling settings: {', '.join(sorted(unknown))}. Known: {_listed(SAMPLING_NAMES)}.")
     checked = check_options(options, kind=kind, protocol=protocol)
     _check_criteria(project, checked)
@@ -183,8 +251,8 @@ def _asked(
         base_url=base_url,
         model=model,
         protocol=str(protocol),
-        prompt_template=system_message(project, protocol, checked),
-        layout=layout_hash(protocol, checked),
+        prompt_template=system_message(project, protocol, checked, kind=kind),
+        layout=layout_hash(protocol, checked, kind=kind),
         sampling=sampling,
         options=checked.as_json(),
     )
@@ -201,6 +269,15 @@ def _check_criteria(project: Project, options: Options) -> None:
 
 
 def _prices(kind: str, given: Prices) -> Prices:
+    if given.gpu is not None and kind != JudgeKind.GPU:
+        raise JudgeError(f"A judge of kind {kind} has no price per hour of a GPU: it does not run on ours.")
+    if kind == JudgeKind.GPU:
+        if {given.input, given.output, given.cached} != {None}:
+            raise JudgeError("A judge of kind gpu has no price per token. Its price is that of an hour of a GPU.")
+        hour = settings.GPU_USD_PER_HOUR if given.gpu is None else given.gpu
+        if hour is not None and not (hour.is_finite() and 0 <= hour < 100_000):
+            raise JudgeError(f"A price is {hour}; it takes US dollars per hour of a GPU, from 0 to 100000.")
+        return Prices(Decimal(0), Decimal(0), None, hour or None)
     if kind not in SERVED:
         return Prices(Decimal(0), Decimal(0), None)
     for price in given:
@@ -219,13 +296,13 @@ def _version(project: Project, name: str, content: _Content, prices: Prices) -> 
     judge = Judge.objects.select_for_update().get(pk=judge.pk)
     if judge.kind != content.kind:
         raise JudgeError(f"There is a judge {name!r} of kind {judge.kind} in {project.slug}. Choose another name.")
-    digest = content_hash(content._asdict())
+    digest = content.digest()
     version = judge.versions.filter(content_hash=digest).first()
     if version:
         if prices != Prices():
-            version.price_input_usd_per_million, version.price_output_usd_per_million = prices.input, prices.output
-            version.price_cached_usd_per_million = prices.cached
-            version.save(update_fields=[f"price_{name}_usd_per_million" for name in Prices._fields])
+            for name, field in PRICE_FIELDS.items():
+                setattr(version, field, getattr(prices, name))
+            version.save(update_fields=list(PRICE_FIELDS.values()))
         return version
     number = (judge.versions.aggregate(last=Max("number"))["last"] or 0) + 1
     rater_name = f"{name} v{number}"
@@ -242,10 +319,9 @@ def _version(project: Project, name: str, content: _Content, prices: Prices) -> 
         sampling=dict(content.sampling),
         options=dict(content.options),
         fitted=dict(content.fitted),
-        asks_both_orders=content.kind not in RULES | COMBINED and content.protocol != Protocol.RATING,
-        price_input_usd_per_million=prices.input,
-        price_output_usd_per_million=prices.output,
-        price_cached_usd_per_million=prices.cached,
+        files_hash=content.files_hash,
+        asks_both_orders=content.kind not in RULES | COMBINED and content.protocol not in SCORED_ALONE,
+        **{field: getattr(prices, name) for name, field in PRICE_FIELDS.items()},
         content_hash=digest,
     )
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from judges.errors import JudgeError
 from judges.models import JudgeKind, JudgeVersion
-from judges.questions import Protocol
+from judges.questions import SCORED_ALONE, Protocol
 
 LARGEST_SAMPLES = 25
 LARGEST_EXAMPLES = 12
@@ -23,8 +23,9 @@ RATIONALES_OF: Mapping[str, tuple[str, ...]] = {
     # In the same JSON object, after the verdict, so that the verdict's probability is not that of a reasoned one.
     Protocol.LETTER: ("none", "with", "later"),
     Protocol.RATING: ("none", "with", "later"),
-    # Such a model writes no text.
+    # Such models write no text.
     Protocol.DECISIONS: ("none",),
+    Protocol.REWARD: ("none",),
 }
 
 
@@ -134,14 +135,16 @@ def check_options(options: Options, *, kind: str, protocol: str) -> Options:
 def _check_protocol(options: Options, protocol: str) -> None:
     """Refuse what a protocol would ignore: two versions that differ in name only would be asked alike."""
     rates = protocol == Protocol.RATING
-    if rates and options.aggregation == "likelihood":
+    if protocol in SCORED_ALONE and options.aggregation == "likelihood":
         raise JudgeError("The aggregation 'likelihood' sums two orders; a rating judge sees each response alone.")
-    if rates and options.examples:
+    if protocol in SCORED_ALONE and options.examples:
         raise JudgeError("Worked examples are pairs; a rating judge sees each response alone.")
     defaults = Options()
     for name in ("scale", "scoring"):
         if protocol in Protocol.values and not rates and getattr(options, name) != getattr(defaults, name):
             raise JudgeError(f"{name} belongs to the protocol rating; {protocol} gives no scores.")
+    if protocol == Protocol.REWARD and options.criteria:
+        raise JudgeError("A reward model gives one score a response: it answers by no criteria.")
     if protocol == Protocol.DECISIONS and options.samples > 1:
         raise JudgeError("A decision model answers with its probabilities; samples add nothing. Leave samples at 1.")
 

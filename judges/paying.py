@@ -19,12 +19,15 @@ from judges.questions import Protocol, Question
 # SQLite adds sums of money in binary; a millionth of a dollar below the cap keeps its rounding off the constraint.
 EDGE = Decimal("0.000001")
 MICRO_DOLLAR = Decimal("0.000001")
+# The most of a GPU's time that one question is taken to need. Its share of a batch is milliseconds; a long text takes
+# seconds. What needed more pauses a run with a cap, as a server's odd figures do.
+GPU_SECONDS = Decimal(5)
 # What chat templates add around each message, generously.
 TOKENS_PER_MESSAGE = 16
 
 
 class Usage(Shape):
-    """The tokens of a call, as a reply or an answer has them. `cached_tokens` are some of the prompt's."""
+    """What a call took, as a reply has it. `cached_tokens` are some of the prompt's; `seconds` its share of a batch."""
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -38,12 +41,19 @@ class Usage(Shape):
     def cached_tokens(self) -> int | None:
         """Of those read, the ones the server had in its cache."""
 
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+
 
 def cost_of(version: JudgeVersion, reply: Usage) -> Decimal | None:
     """Return the price of one call in US dollars, rounded up to a millionth; None where anything is unknown.
 
-    Input that the server had in its cache costs its own price where the version has one.
+    Input that the server had in its cache costs its own price where the version has one. A model on a GPU of ours costs
+    its share of an hour.
     """
+    if version.price_gpu_usd_per_hour:
+        return _of_an_hour(version.price_gpu_usd_per_hour, Decimal(reply.seconds))
     price_in, price_out = version.price_input_usd_per_million, version.price_output_usd_per_million
     if price_in is None or price_out is None or reply.prompt_tokens is None or reply.completion_tokens is None:
         return None
@@ -61,6 +71,8 @@ def largest_cost(version: JudgeVersion, question: Question) -> Decimal | None:
     Every token of a byte-level tokenizer covers at least one byte, so the bytes of the prompt bound its tokens.
     """
     price_in, price_out = version.price_input_usd_per_million, version.price_output_usd_per_million
+    if version.price_gpu_usd_per_hour:
+        return _of_an_hour(version.price_gpu_usd_per_hour, GPU_SECONDS)
     if price_in is None or price_out is None:
         return None
     if not price_in and not price_out:
@@ -171,7 +183,8 @@ def cap_again(project: Project, run: JudgeRun, budget_usd: Decimal | None) -> De
 
 def is_free(version: JudgeVersion) -> bool:
     """Say whether asking this version is known to cost nothing."""
-    return version.price_input_usd_per_million == 0 and version.price_output_usd_per_million == 0
+    no_tokens_price = version.price_input_usd_per_million == 0 and version.price_output_usd_per_million == 0
+    return no_tokens_price and not version.price_gpu_usd_per_hour
 
 
 def _asked(version: JudgeVersion) -> list[JudgeVersion]:
@@ -182,6 +195,10 @@ def _asked(version: JudgeVersion) -> list[JudgeVersion]:
     from judges.combining import asked_versions
 
     return asked_versions(version)
+
+
+def _of_an_hour(price: Decimal, seconds: Decimal) -> Decimal:
+    return (price * seconds / 3600).quantize(MICRO_DOLLAR, rounding=ROUND_UP)
 
 
 def _set_aside(running: QuerySet[JudgeRun], total: Decimal) -> bool:

@@ -18,7 +18,7 @@ from django.conf import settings
 from annotation.criteria import OVERALL
 from annotation.models import Project
 from annotation.models.pairs import content_hash
-from judges.models import JudgeVersion, Order
+from judges.models import JudgeKind, JudgeVersion, Order
 from judges.options import Options, read_options
 from judges.questions import Protocol, Question
 from judges.tagging import CLOSING, TAG_TOKENS, tag_instructions, tag_properties
@@ -58,6 +58,7 @@ class Layout(NamedTuple):
 
     Without `labels` one response is shown alone and scored. `closing` ends the question; `{first}` and the like stand
     for the labels, `{choice}` for the choice that is to be explained. `closing_tie` ends it where a tie is offered.
+    `bare`: the answer is the label or the score alone, the one token whose probabilities are read.
     """
 
     instructions: str
@@ -65,6 +66,7 @@ class Layout(NamedTuple):
     fields: tuple[str, ...]
     closing: str
     closing_tie: str = ""
+    bare: bool = False
     reasons: str = "one to three sentences that say what decides"
 
 
@@ -104,17 +106,31 @@ LAYOUTS: Mapping[str, Layout] = {
         reasons="one to three sentences that argue for the choice",
     ),
 }
+# A model that our own workers run writes nothing where the verdict comes first: it is the next token's probabilities.
+BARE: Mapping[str, Layout] = {
+    Protocol.LETTER: LAYOUTS[Protocol.LETTER]._replace(
+        fields=("choice",),
+        closing="Which response is better, {first} or {second}? Answer with the letter alone.",
+        closing_tie="Which response is better, {first} or {second}, or are they equally good ({tie})? Answer with the "
+        "letter alone.",
+        bare=True,
+    ),
+    Protocol.RATING: LAYOUTS[Protocol.RATING]._replace(
+        fields=("score",), closing="How good is the response? Answer with the number alone.", bare=True
+    ),
+}
 CHOSEN = {"first": "the first response is better", "second": "the second response is better", "tie": "equally good"}
 
 
 def layout_of(version: JudgeVersion, question: Question) -> Layout:
     """Return how this question of a version is asked."""
-    return LAYOUTS[Order.WHY if question.order == Order.WHY else version.protocol]
+    return LAYOUTS[Order.WHY] if question.order == Order.WHY else _layout_for(version.judge.kind, version.protocol)
 
 
-def system_message(project: Project, protocol: str, options: Options) -> str:
+def system_message(project: Project, protocol: str, options: Options, *, kind: str = "") -> str:
     """Return the instructions with the project's guidelines and criteria, as a new version freezes them."""
-    parts = [LAYOUTS[protocol].instructions]
+    layout = _layout_for(kind, protocol)
+    parts = [layout.instructions]
     if project.guidelines.strip():
         parts.append(f"Guidelines of this project:\n{project.guidelines.strip()}")
     wanted = set(options.criteria)
@@ -125,12 +141,14 @@ def system_message(project: Project, protocol: str, options: Options) -> str:
     ]
     if criteria:
         parts.append("Judge by these criteria together:\n" + "\n".join(criteria))
-    parts.append(_ending(LAYOUTS[protocol], options))
+    parts.append(_ending(layout, options))
     return "\n\n".join(parts)
 
 
 def messages_for(question: Question, version: JudgeVersion) -> list[dict[str, str]]:
-    """Return the chat messages that ask one question."""
+    """Return the chat messages that ask one question; for a reward model, the conversation that it scores."""
+    if version.protocol == Protocol.REWARD:
+        return _conversation(question)
     if question.order == Order.TAGS:
         nonce = _nonce(question)
         user = f"{_asked(question, nonce)}\n\n{CLOSING}"
@@ -140,9 +158,21 @@ def messages_for(question: Question, version: JudgeVersion) -> list[dict[str, st
     if question.order == Order.WHY:
         system = _for_reasons(system, options)
     elif options.examples:
-        system = f"{system}\n\n{_examples(options, LAYOUTS[version.protocol])}"
+        system = f"{system}\n\n{_examples(options, layout_of(version, question))}"
     user = _layout(question, layout_of(version, question), options)
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def _conversation(question: Question) -> list[dict[str, str]]:
+    """Return a prompt with the response that answers it, as a reward model was trained on: no instructions of ours.
+
+    A context stands before the first message of the user; a known-good answer has no place there.
+    """
+    messages = [{"role": str(one.get("role", "user")), "content": _content(one)} for one in question.prompt]
+    if question.context:
+        place = next((at for at, one in enumerate(messages) if one["role"] == "user"), 0)
+        messages[place] = {**messages[place], "content": f"{question.context}\n\n{messages[place]['content']}"}
+    return [*messages, {"role": "assistant", "content": question.first}]
 
 
 def answer_schema(version: JudgeVersion, question: Question) -> dict[str, Any]:
@@ -195,9 +225,9 @@ def decision_questions(version: JudgeVersion, question: Question) -> list[dict[s
     return [{"type": "choice", "name": name, "instructions": text, "choices": choices} for name, text in asked.items()]
 
 
-def layout_hash(protocol: str, options: Options) -> str:
+def layout_hash(protocol: str, options: Options, *, kind: str = "") -> str:
     """Return a hash of what is neither instructions nor data in a prompt: a part of a version's content."""
-    layout = LAYOUTS[protocol]
+    layout = _layout_for(kind, protocol)
     example = Question(
         verdict_id=None,
         prompt=[{"role": "user", "content": "prompt"}],
@@ -208,6 +238,10 @@ def layout_hash(protocol: str, options: Options) -> str:
         reference="reference",
     )
     return content_hash([_layout(example, layout, options, nonce="nonce"), _schema(layout, options)])
+
+
+def _layout_for(kind: str, protocol: str) -> Layout:
+    return BARE[protocol] if kind == JudgeKind.GPU and protocol in BARE else LAYOUTS[protocol]
 
 
 def _options(version: JudgeVersion, question: Question) -> Options:
@@ -225,14 +259,17 @@ def _ending(layout: Layout, options: Options) -> str:
     """Return the last paragraph of a template: it holds no empty line."""
     if not layout.fields:
         return "Choose one of the options that each question offers."
-    parts = [f'"{name}": {words}' for name, words in _wanted(layout, options).items()]
+    wanted = _wanted(layout, options)
+    if layout.bare:
+        return f"Answer with nothing but {wanted[layout.fields[0]]}."
+    parts = [f'"{name}": {words}' for name, words in wanted.items()]
     return "Answer with one JSON object and nothing else:\n{" + ", ".join(parts) + "}"
 
 
 def _wanted(layout: Layout, options: Options) -> dict[str, str]:
     """Return the fields of an answer in order, each with what it takes in words."""
     if layout.labels:
-        quoted = [json.dumps(label) for label in layout.labels.offered(options)]
+        quoted = [label if layout.bare else json.dumps(label) for label in layout.labels.offered(options)]
         if options.tie and layout.labels.tie != "tie":
             quoted[-1] += " (equally good)"
         value = ", ".join(quoted[:-1]) + f" or {quoted[-1]}"

@@ -17,11 +17,16 @@ class Protocol(TextChoices):
     LETTER = "letter", "One letter, with its probability"
     RATING = "rating", "A score of each response alone"
     DECISIONS = "decisions", "A probability per option, no text"
+    REWARD = "reward", "A reward model's score of each response alone"
+
+
+# Each response is judged alone, so there is no order to be biased by: two verdicts of one score each make the answer.
+SCORED_ALONE = frozenset({Protocol.RATING, Protocol.REWARD})
 
 
 def orders_of(version: JudgeVersion) -> tuple[str, ...]:
     """Return the orders in which a version is asked about a pair: its answer needs all of them."""
-    if version.protocol == Protocol.RATING:
+    if version.protocol in SCORED_ALONE:
         return Order.ONLY_A.value, Order.ONLY_B.value
     return (Order.AB.value, Order.BA.value) if version.asks_both_orders else (Order.NONE.value,)
 

@@ -5,6 +5,7 @@ how often each answer came in several samples; else the one choice, with the con
 says which (`prob_from`). An answer that cannot be read is an error text, never a guess.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -70,6 +71,8 @@ def answer_of(version: JudgeVersion, question: Question, replies: Sequence[Reply
     if not replies:
         raise ValueError("An answer needs at least one reply.")
     answer = _spent(version, question, replies)
+    if version.protocol == Protocol.REWARD:
+        return _rewarded(answer, replies[0])
     read = _SECOND_PASSES.get(question.order) or (_read_decisions if _decides(version) else _read_text)
     readings = [read(version, question, reply) for reply in replies]
     good = [one for one in readings if not one.error]
@@ -98,6 +101,18 @@ def answer_of(version: JudgeVersion, question: Question, replies: Sequence[Reply
     if version.protocol == Protocol.RATING:
         return answer._replace(score=_score(options, whole))
     return answer._replace(choice=whole.said, prob_a=whole.prob_a)
+
+
+def _rewarded(answer: Answer, reply: Reply) -> Answer:
+    """Return the answer that a reward model's score is: a number of its own scale, which no distribution goes with."""
+    try:
+        score = float(reply.text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        reason = f"The model's score is no number: {brief(reply.text)}"
+        return answer._replace(error=reason, meta={"unanswered": "unreadable"})
+    return answer._replace(score=score, meta={"prob_from": "scores"})
 
 
 # --- One reply --------------------------------------------------------------------------------------------------------

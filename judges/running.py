@@ -38,6 +38,7 @@ from judges.questions import Protocol, orders_of
 from judges.working import Work, pause_run, release_expired
 
 TASK = "judges.tasks.judge_chunk"
+GPU_TASK = "judges.tasks.judge_on_gpu"
 SUBMIT_TASK = "judges.tasks.submit_batches"
 FINISHED = "judge_run_finished"
 OPEN = (VerdictState.PENDING, VerdictState.CLAIMED)
@@ -112,6 +113,8 @@ def start_run(
         raise JudgeError(f"{version} holds imported judgements and cannot be asked.")
     if limit is not None and limit < 1:
         raise JudgeError(f"The limit is {limit}; it takes a number of pairs, from 1.")
+    if version.judge.kind == JudgeKind.GPU:
+        _require_room(version, pairs, limit)
     if parent is None:
         flagging.flag_responses(version.judge.project)
     with transaction.atomic():
@@ -200,7 +203,7 @@ def start_tagging(
 def writes(version: JudgeVersion) -> bool:
     """Say whether a version is a model that writes text, so that it can give reasons and tags."""
     unable = RULES | COMBINED | {JudgeKind.RECORDED}
-    return version.judge.kind not in unable and version.protocol != Protocol.DECISIONS
+    return version.judge.kind not in unable and version.protocol not in {Protocol.DECISIONS, Protocol.REWARD}
 
 
 def untagged_pairs(version: JudgeVersion) -> QuerySet[Pair]:
@@ -309,11 +312,12 @@ def send_waiting(run: JudgeRun, *, now: datetime) -> int:
     fresh = [pk for pk, attempts in waiting if not attempts]
     # What was asked when a worker died may be what ended it: apart from the others, and one at a time (`judge_chunk`).
     suspects = [pk for pk, attempts in waiting if attempts]
-    size = settings.JUDGE_CHUNK_SIZE
+    on_gpu = run.version.judge.kind == JudgeKind.GPU
+    task, size = (GPU_TASK, settings.GPU_CHUNK_SIZE) if on_gpu else (TASK, settings.JUDGE_CHUNK_SIZE)
     for chunk in (*_batched(fresh, size), *_batched(suspects, size)):
         rows = Verdict.objects.filter(pk__in=chunk, state=VerdictState.PENDING)
         _speak_for(rows, until=now + timedelta(seconds=settings.JUDGE_LEASE_SECONDS))
-        if not wake([TASK], {"run_id": str(run.pk), "verdict_ids": [str(pk) for pk in chunk]}):
+        if not wake([task], {"run_id": str(run.pk), "verdict_ids": [str(pk) for pk in chunk]}):
             _speak_for(rows, until=None)
             break
         sent += 1
@@ -567,6 +571,16 @@ def _unasked(version: JudgeVersion, project: Project, pairs: Iterable[Pair] | No
         wanted = wanted.exclude(pk__in=shown)
     # Pairs of one prompt next to each other: servers reuse the prefix they share.
     return wanted.order_by("prompt_id", "id")
+
+
+def _require_room(version: JudgeVersion, pairs: Iterable[Pair] | None, limit: int | None) -> None:
+    """Raise `JudgeError` before a run where its model cannot judge, or where a pair does not fit into its context."""
+    from judges.preparing import require_room
+
+    wanted = _unasked(version, version.judge.project, pairs)
+    if limit is not None:
+        wanted = Pair.objects.filter(pk__in=wanted.values("pk")[:limit])
+    require_room(version, wanted)
 
 
 def _ids_of(pairs: Iterable[Pair]) -> Any:

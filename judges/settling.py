@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from annotation.criteria import OVERALL
 from annotation.models import Criterion, Pair, Preference, Rating, RationaleTiming
-from judges.averaging import ROUNDING, VerdictValues, choice_of, compare_scores, settle
+from judges.averaging import ROUNDING, VerdictValues, choice_of, compare_scores, prob_of_rewards, settle
 from judges.models import JudgeVersion, Order, Verdict, VerdictState
 from judges.options import Options, read_options
-from judges.questions import Protocol, orders_of
+from judges.questions import SCORED_ALONE, Protocol, orders_of
 from judges.writing import insert_rows
 
 # A judge whose two orders differ and whose mean ends within this distance of one half has not decided: a tie.
@@ -65,7 +65,7 @@ def settle_pairs(version: JudgeVersion, pair_ids: Iterable[uuid.UUID], *, known:
         return
     made = {pair_id: made_of(version, options, verdicts) for pair_id, verdicts in answered.items()}
     names = {one.criterion for many in made.values() for one in many} - {""}
-    rates = version.protocol == Protocol.RATING
+    rates = version.protocol in SCORED_ALONE
     criteria = _criteria(version, names | ({OVERALL} if rates else set()))
     if rates:
         _store_ratings(version, answered, criteria)
@@ -74,7 +74,9 @@ def settle_pairs(version: JudgeVersion, pair_ids: Iterable[uuid.UUID], *, known:
 
 def made_of(version: JudgeVersion, options: Options, verdicts: Mapping[str, Verdict]) -> list[Made]:
     """Return what the answered verdicts of one pair (by order, all of the version's) come to: the whole first."""
-    if version.protocol == Protocol.RATING:
+    if version.protocol == Protocol.REWARD:
+        made = [_from_rewards(options, verdicts[Order.ONLY_A], verdicts[Order.ONLY_B])]
+    elif version.protocol == Protocol.RATING:
         made = _from_scores(options, verdicts[Order.ONLY_A], verdicts[Order.ONLY_B])
     else:
         made = _from_choices(version, options, [verdicts[order] for order in orders_of(version)])
@@ -131,6 +133,16 @@ def _from_scores(options: Options, a: Verdict, b: Verdict) -> list[Made]:
     seconds = [one.seconds for one in (a, b) if one.seconds is not None]
     made[0] = made[0]._replace(seconds=sum(seconds) if seconds else None)
     return made + [_compared(name, options, a.criteria[name], b.criteria[name]) for name in _names([a, b])]
+
+
+def _from_rewards(options: Options, a: Verdict, b: Verdict) -> Made:
+    if a.score_a is None or b.score_b is None:
+        raise ValueError("an answered verdict of a reward model has its score")
+    prob_a = prob_of_rewards(a.score_a, b.score_b)
+    meta = {"score_a": a.score_a, "score_b": b.score_b}
+    seconds = [one.seconds for one in (a, b) if one.seconds is not None]
+    made = Made("", choice_of(prob_a, tie_band=options.tie_band), prob_a, meta)
+    return made._replace(seconds=sum(seconds) if seconds else None)
 
 
 def _compared(name: str, options: Options, a: Mapping[str, Any], b: Mapping[str, Any]) -> Made:

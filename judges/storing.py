@@ -208,8 +208,8 @@ def _check_bounds(run: JudgeRun, claims: Sequence[Claim], answers: Sequence[Answ
         if answer.cost_usd is not None and answer.cost_usd > claim.reserved:
             pause_run(
                 run.pk,
-                f"The server reports more tokens than a question can have (verdict {claim.verdict_id}), so the budget "
-                "cannot be kept. Check the server's usage figures, then resume the run.",
+                f"The server reports more tokens, or our own worker took longer, than a question can (verdict "
+                f"{claim.verdict_id}), so the budget cannot be kept. Check its usage figures, then resume the run.",
             )
             return
 

@@ -17,6 +17,12 @@ def judge_chunk(run_id: str, verdict_ids: list[str]) -> None:
     running.judge_chunk(uuid.UUID(run_id), [uuid.UUID(verdict_id) for verdict_id in verdict_ids])
 
 
+@shared_task(name="judges.tasks.judge_on_gpu")
+def judge_on_gpu(run_id: str, verdict_ids: list[str]) -> None:
+    """Do the same with a model in this process. A name of its own, so that it goes to the workers that have a GPU."""
+    running.judge_chunk(uuid.UUID(run_id), [uuid.UUID(verdict_id) for verdict_id in verdict_ids])
+
+
 @shared_task(name="judges.tasks.sweep_runs")
 def sweep_runs() -> None:
     """Put back what dead workers held and send again what lost messages spoke for."""

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from judges import caching
-from judges.asking import ANSWERED_HERE, Asking, answered_here
-from judges.claiming import MAX_ATTEMPTS, Claim, Claims, claim, give_back, questions_of, release_expired
+from judges.asking import ANSWERED_HERE, Asking, answered_here, asking_of
+from judges.claiming import MAX_ATTEMPTS, Claim, Claims, claim, give_back, questions_of, release_expired, renew
 from judges.errors import JudgeError
 from judges.limiting import Gate, gate_of
-from judges.models import JudgeKind, JudgeRun, Verdict, VerdictState
+from judges.models import JudgeRun, Verdict, VerdictState
 from judges.paying import largest_cost
 from judges.questions import Answer, Question
 from judges.storing import pause_run, store_answers
@@ -42,6 +42,9 @@ __all__ = [
     "stopping",
     "store_answers",
 ]
+
+if TYPE_CHECKING:
+    from judges.computing import Computing
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +114,7 @@ class Work:
         self._came: list[Answer] = []
         self._refused = self._out_of_money = False
         self._failures = 0
+        self._renewed = time.monotonic()
 
     def do(self) -> None:
         """Work to the end of the list. Answers are stored as they arrive, 64 or 128 in a transaction."""
@@ -143,10 +147,12 @@ class Work:
     # --- Judges behind a server ---------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        asking = Asking(self.version)
-        gate = None if self.version.judge.kind == JudgeKind.LOCAL else gate_of(asking.endpoint.base_url)
-        with gate.working() if gate else nullcontext(), self._counted(gate):
+        asking = asking_of(self.version)
+        gate = gate_of(asking.server) if asking.server else None
+        with gate.working() if gate else nullcontext(), self._counted(gate), _stopped_at_last(asking):
             while True:
+                if stopping.is_set():
+                    asking.stop()
                 begun = self._begin(asking, gate)
                 if self._came or asking.under_way:
                     wait = 0.0 if self._came else 1.0
@@ -154,6 +160,9 @@ class Work:
                     enough = max(1, min(most - len(self._came), asking.under_way))
                     came = asking.arrived(seconds=wait, enough=enough) if asking.under_way else []
                     self._take([*self._came, *came], gate)
+                    self._give_back(asking)
+                    if not asking.server:
+                        self._renew()
                 elif self._must_stop() or not (self._ids or self._ready):
                     return
                 elif not begun:
@@ -171,7 +180,7 @@ class Work:
             if gate and abandoned:
                 gate.abandon(len(abandoned))
 
-    def _begin(self, asking: Asking, gate: Gate | None) -> bool:
+    def _begin(self, asking: "Asking | Computing", gate: Gate | None) -> bool:
         """Claim and begin what may begin now; say whether anything was claimed."""
         if self._must_stop():
             return False
@@ -181,10 +190,9 @@ class Work:
         batch = self._next_batch(room)
         return bool(batch) and self._claim(batch, asking, gate)
 
-    def _room(self, asking: Asking, gate: Gate | None) -> int:
+    def _room(self, asking: "Asking | Computing", gate: Gate | None) -> int:
         if gate is None:
-            # One thread serves the local model: a second question would only wait inside.
-            return 1 - asking.under_way
+            return (1 if self._alone else asking.most) - asking.under_way
         if self._alone:
             return min(gate.room(asking.under_way), 1 - asking.under_way)
         together = asking.a_request
@@ -193,8 +201,11 @@ class Work:
         under_way = -(-asking.under_way // together)
         return min(gate.room(under_way) * together, MOST_TOGETHER - asking.under_way)
 
-    def _worth_a_claim(self, asking: Asking) -> int:
+    def _worth_a_claim(self, asking: "Asking | Computing") -> int:
         """Return how many questions are worth a transaction while others are under way."""
+        if not asking.server:
+            # A whole group: what is computed together shares what its texts have in common.
+            return max(1, asking.most // 2)
         most = settings.JUDGE_CONCURRENCY if asking.a_request == 1 else MOST_TOGETHER
         return max(1, min(most // 4, asking.under_way // 3))
 
@@ -226,7 +237,7 @@ class Work:
             kept = caching.from_cache(self.version, question, found[key]) if key in found else None
             self._ready.append(_Ready(question, key, kept))
 
-    def _claim(self, batch: list[_Ready], asking: Asking, gate: Gate | None) -> bool:
+    def _claim(self, batch: list[_Ready], asking: "Asking | Computing", gate: Gate | None) -> bool:
         wanted = [
             (_id(one.question), Decimal(0) if one.kept else largest_cost(self.version, one.question) or Decimal(0))
             for one in batch
@@ -255,7 +266,9 @@ class Work:
             self._out_of_money = self._still_waiting(batch[0])
         return bool(held)
 
-    def _begin_calls(self, begun: list[tuple[_Ready, Claim]], asking: Asking, gate: Gate | None) -> None:
+    def _begin_calls(
+        self, begun: list[tuple[_Ready, Claim]], asking: "Asking | Computing", gate: Gate | None
+    ) -> None:
         together, tokens = asking.a_request, 0
         groups = [_Group(len(begun[start : start + together])) for start in range(0, len(begun), together)]
         for place, (one, mine) in enumerate(begun):
@@ -304,6 +317,23 @@ class Work:
             self._free(held.key)
         self._store(claims, stored)
 
+    def _give_back(self, asking: "Asking | Computing") -> None:
+        """Have those questions wait again that were not begun. Raises `JudgeError` where no other can be answered."""
+        if asking.left:
+            held = [self._held.pop(_id(question)) for question in asking.left]
+            asking.left = []
+            _patiently(lambda: give_back(self.run, [one.claim for one in held]))
+            for one in held:
+                self._free(one.key)
+        if asking.failure is not None and not asking.under_way:
+            raise asking.failure
+
+    def _renew(self) -> None:
+        """Keep the leases of what is under way: a long group, or one behind it, may take longer than a lease lasts."""
+        if self._held and time.monotonic() - self._renewed > settings.JUDGE_LEASE_SECONDS / 3:
+            self._renewed = time.monotonic()
+            _patiently(lambda: renew([one.claim for one in self._held.values()]))
+
     def _store(self, claims: Sequence[Claim], answers: Sequence[Answer]) -> None:
         if not claims:
             return
@@ -342,6 +372,15 @@ class Work:
             f"cost {'more than is left' if most is None else f'up to ${most:.4f}'}. {waiting} questions wait. Raise "
             "the budget and resume the run.",
         )
+
+
+@contextmanager
+def _stopped_at_last(asking: "Asking | Computing") -> Iterator[None]:
+    """Whatever happens, have nothing computed that nobody waits for any more."""
+    try:
+        yield
+    finally:
+        asking.stop()
 
 
 def _patiently(work: Callable[[], Result]) -> Result:

@@ -14,11 +14,11 @@ from dashboard.quoting import Preview, Sent, preview
 from dashboard.views.showing import show, status_of
 from judges.defining import SERVED, add_judge
 from judges.errors import JudgeError
-from judges.models import JudgeVersion
+from judges.models import JudgeKind, JudgeVersion
 from judges.probing import probe
 
 # Kinds whose prompt is worth reading before there is a judge.
-PREVIEWED = {*SERVED}
+PREVIEWED = {*SERVED, JudgeKind.GPU}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

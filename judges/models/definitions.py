@@ -12,6 +12,7 @@ class JudgeKind(models.TextChoices):
     OPENAI = "openai", "Model behind an OpenAI-compatible server"
     DECISIONS = "decisions", "Decision model (a probability per option, no text)"
     BATCH = "batch", "Model asked by files of requests (batch API)"
+    GPU = "gpu", "Model run by our own workers, on a GPU"
     JURY = "jury", "Jury: several judges as one"
     CASCADE = "cascade", "Cascade: a cheap judge first, a strong one where it is unsure"
     LOCAL = "local", "Small local model (plumbing demo)"
@@ -68,6 +69,9 @@ class JudgeVersion(models.Model):
     calibration = models.JSONField(
         default=dict, blank=True, help_text="The map fitted to people's labels (judges.calibrating); not content."
     )
+    files_hash = models.CharField(
+        max_length=64, blank=True, help_text="Of a model that our own workers run: a hash of its files."
+    )
     # What a learned baseline was fitted to, and its coefficients.
     fitted = models.JSONField(default=dict, blank=True)
     asks_both_orders = models.BooleanField(default=True, help_text="Off for rules that cannot see an order.")
@@ -75,6 +79,9 @@ class JudgeVersion(models.Model):
     price_output_usd_per_million = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     price_cached_usd_per_million = models.DecimalField(
         max_digits=12, decimal_places=6, null=True, blank=True, help_text="Input tokens the server had in its cache."
+    )
+    price_gpu_usd_per_hour = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text="Of a model that our own workers run."
     )
     content_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -79,8 +79,12 @@ def test_every_queue_has_exactly_one_embedded_worker() -> None:
 
     served = [
         queue
-        for program in embedded_programs("127.0.0.1", 8000)
+        for program in embedded_programs("127.0.0.1", 8000, gpu=True)
         if "-Q" in program.command
         for queue in program.command[list(program.command).index("-Q") + 1].split(",")
     ]
     assert sorted(served) == sorted(QUEUES)
+
+
+def test_no_worker_waits_for_models_where_none_is_named() -> None:
+    assert "gpu" not in {program.name for program in embedded_programs("127.0.0.1", 8000)}

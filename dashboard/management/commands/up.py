@@ -32,7 +32,8 @@ class Command(TiebreakCommand):
         if not User.objects.exists():
             self.stdout.write("Nobody can sign in yet. Make the first manager with: manage.py createsuperuser")
         self.stdout.flush()
-        status = supervise(embedded_programs(host, port), say=self.stdout.write)
+        # Whoever names no model for our own workers needs no worker for them.
+        status = supervise(embedded_programs(host, port, gpu=bool(settings.GPU_MODELS)), say=self.stdout.write)
         if status:
             sys.exit(status)
         return {"stopped": True}

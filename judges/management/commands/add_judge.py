@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
 from judges.combining import member_ids
-from judges.defining import ADDED, add_judge
+from judges.defining import ADDED, DTYPES, add_judge
 from judges.exemplifying import choose_examples
 from judges.models import JudgeKind, JudgeVersion
 from judges.options import RATIONALES, RULES_OF_A_JURY, SCALES, Options, option_from_text
@@ -25,17 +25,19 @@ class Command(ProjectCommand):
         parser.add_argument("name", help="how the judge is called in this project")
         parser.add_argument("--kind", required=True, choices=ADDED)
         parser.add_argument("--base-url", default="", help="an OpenAI-compatible server, as in https://host/v1")
-        parser.add_argument("--model", default="", help="the model's name at that server")
+        parser.add_argument("--model", default="", help="the model's name at that server, or in TIEBREAK_GPU_MODELS")
         parser.add_argument(
             "--protocol",
             default=Protocol.PAIRWISE.value,
             choices=PROTOCOLS,
-            help="reasons and a choice (pairwise), one letter with its probability (letter), or a score of each "
-            "response alone (rating); a judge of kind decisions has its own",
+            help="reasons and a choice (pairwise), one letter with its probability (letter), a score of each response "
+            "alone (rating), or a reward model's (reward, of kind gpu); a judge of kind decisions has its own",
         )
         parser.add_argument("--price-in", metavar="USD", help="per million input tokens; 0 for a server of your own")
         parser.add_argument("--price-out", metavar="USD", help="per million output tokens")
         parser.add_argument("--price-cached", metavar="USD", help="per million input tokens that the server had cached")
+        parser.add_argument("--price-gpu-hour", metavar="USD", help="of kind gpu: per hour of the GPU")
+        parser.add_argument("--dtype", choices=DTYPES, help="of kind gpu: the arithmetic (default: bfloat16)")
         parser.add_argument("--max-tokens", type=int, help="the longest answer")
         parser.add_argument("--temperature", type=float, help="not sent unless given")
         parser.add_argument("--criteria", nargs="+", metavar="NAME", help="the project's criteria to answer one by one")
@@ -57,7 +59,8 @@ class Command(ProjectCommand):
 
     def run(self, **options: Any) -> Mapping[str, Any]:
         project = self.project(options["slug"])
-        sampling = {name: options[name] for name in ("max_tokens", "temperature") if options[name] is not None}
+        named = ("max_tokens", "temperature", "dtype")
+        sampling = {name: options[name] for name in named if options[name] is not None}
         version = add_judge(
             project,
             options["name"],
@@ -70,6 +73,7 @@ class Command(ProjectCommand):
             price_input_usd_per_million=_money(options["price_in"], "--price-in"),
             price_output_usd_per_million=_money(options["price_out"], "--price-out"),
             price_cached_usd_per_million=_money(options["price_cached"], "--price-cached"),
+            price_gpu_usd_per_hour=_money(options["price_gpu_hour"], "--price-gpu-hour"),
         )
         found = {} if options["no_probe"] else self._probe(version)
         slug, name = options["slug"], version.judge.name

@@ -7,7 +7,7 @@ from django.db.models import Count
 from annotation.commanding import ProjectCommand
 from annotation.models import Project
 from judges.commanding import budget_of, finishing_on_interrupt, progress_of_run, require_progress, version_of
-from judges.models import JudgeRun, JudgeVersion, RunPurpose, VerdictState
+from judges.models import JudgeKind, JudgeRun, JudgeVersion, RunPurpose, VerdictState
 from judges.running import RunReport, report_on, resume, retry_failed, start_run, unfinished_run, work_off
 
 # Of the reasons why questions failed, the most frequent.
@@ -78,8 +78,9 @@ class Command(ProjectCommand):
                 f"Ask the failed ones again: manage.py run_judge {project.slug} {version.judge} --retry-failed"
             )
         if not waited and report.pending:
+            queue = "judges.gpu -P solo" if version.judge.kind == JudgeKind.GPU else "judges"
             self.stdout.write(
-                "Workers answer these (manage.py up, or celery -A config worker -Q judges). "
+                f"Workers answer these (manage.py up, or celery -A config worker -Q {queue}). "
                 f"Watch them at /projects/{project.slug}/judges/{version.pk}/, or work here: add --wait."
             )
 
