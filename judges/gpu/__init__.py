@@ -9,7 +9,7 @@ are imported inside functions here, and nowhere else in the product: importing t
 from judges.gpu.answering import Engine
 from judges.gpu.asking import Conversation, EngineSettings, EngineStats, ModelFacts, Outcome
 from judges.gpu.checking import check_conversations, check_model
-from judges.gpu.devices import cuda_in_use, refuse_forked_cuda
+from judges.gpu.devices import cuda_in_use, free_memory, refuse_forked_cuda
 from judges.gpu.errors import DeviceLost, GpuError, GpuPackagesMissing
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "check_conversations",
     "check_model",
     "cuda_in_use",
+    "free_memory",
     "refuse_forked_cuda",
 ]

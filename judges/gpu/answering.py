@@ -48,6 +48,7 @@ class Engine:
         self._passes = Passes(loaded, kept_tokens=settings.kept_prefix_tokens)
         # By the beginning of an answer and a label: the label's token there, or None where it is not one token.
         self._labels: dict[tuple[str, str], int | None] = {}
+        self._stopped: Callable[[], bool] = lambda: False
 
     @classmethod
     def load(cls, name: str, settings: EngineSettings | None = None, *, needs: Needs = "chat") -> "Engine":
@@ -65,11 +66,15 @@ class Engine:
         """Return what has been computed so far."""
         return self._passes.stats
 
-    def answer(self, conversations: Sequence[Conversation]) -> Iterator[Outcome]:
+    def answer(
+        self, conversations: Sequence[Conversation], *, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Outcome]:
         """Yield an outcome for every conversation once, as its batch ends, in no particular order.
 
-        What fails for one is its outcome's `error`. Raises `DeviceLost` where the device answers no more.
+        No batch is begun once `stopped` says so: what is not computed then has no outcome. What fails for one is its
+        outcome's `error`. Raises `DeviceLost` where the device answers no more.
         """
+        self._stopped = stopped
         for start in range(0, len(conversations), TOGETHER):
             for outcome in self._answer(conversations[start : start + TOGETHER]):
                 self.stats.conversations += 1
@@ -154,7 +159,7 @@ class Engine:
         Want of memory halves the budget of all that follows as well.
         """
         waiting = deque(self._planned(places, sequences, reuse=reuse))
-        while waiting:
+        while waiting and not self._stopped():
             batch = waiting.popleft()
             started = time.perf_counter()
             rows, failure = _attempt(work, batch)

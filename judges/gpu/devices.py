@@ -33,6 +33,12 @@ def refuse_forked_cuda() -> None:
         )
 
 
+def free_memory() -> None:
+    """Give the device back what models that are gone held. Nothing where CUDA is not in use; imports nothing."""
+    if cuda_in_use():
+        sys.modules["torch"].cuda.empty_cache()
+
+
 def device_of(settings: EngineSettings) -> Any:
     """Return the `torch.device` to compute on. Raises `GpuError` where CUDA is wanted and missing, or was forked."""
     import torch
