@@ -218,7 +218,7 @@ JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS",
 GPU_MODELS: dict[str, str] = env.json("TIEBREAK_GPU_MODELS", default={})
 if not isinstance(GPU_MODELS, dict) or not all(isinstance(one, str) and one for one in GPU_MODELS.values()):
     raise ImproperlyConfigured(
-        "TIEBREAK_GPU_MODELS takes a JSON object of names and places, as in {\"qwen3-8b\": \"/srv/models/Qwen3-8B\"}."
+        'TIEBREAK_GPU_MODELS takes a JSON object of names and places, as in {"qwen3-8b": "/srv/models/Qwen3-8B"}.'
     )
 GPU_DEVICE: str = env.str("TIEBREAK_GPU_DEVICE", default="auto")
 if GPU_DEVICE not in {"auto", "cuda", "cpu"}:

@@ -412,7 +412,10 @@ class GpuForm(JudgeForm):
     model = forms.ChoiceField(label="Model")
     protocol = forms.ChoiceField(label="How it is asked", choices=GPU_PROTOCOL_NAMES, initial=Protocol.LETTER)
     tie = forms.BooleanField(
-        label="Offer a tie", required=False, initial=True, help_text="A letter of its own; ratings and scores have none."
+        label="Offer a tie",
+        required=False,
+        initial=True,
+        help_text="A letter of its own; ratings and scores have none.",
     )
     scale = forms.TypedChoiceField(
         label="Best score of a rating",

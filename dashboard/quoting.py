@@ -149,7 +149,9 @@ def _computed(version: JudgeVersion, question: Question) -> Sent:
     conversation = conversation_of(version, question)
     messages = [dict(message) for message in conversation.messages]
     if conversation.response:
-        return _parts({"messages": [*messages, {"role": "assistant", "content": conversation.response}], "read": "score"})
+        return _parts(
+            {"messages": [*messages, {"role": "assistant", "content": conversation.response}], "read": "score"}
+        )
     read: dict[str, Any] = {"probabilities_of": list(conversation.labels)} if conversation.labels else {}
     if conversation.max_tokens:
         read["max_tokens"] = conversation.max_tokens

@@ -26,6 +26,7 @@ from judges.options import read_options
 from judges.preparing import conversation_of, place_of, require_model, require_same_files
 from judges.questions import Answer, Question
 from judges.reading import answer_of
+from judges.stopping import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -101,18 +102,23 @@ class Computing:
         """On the computing thread."""
         open_ones = dict(enumerate(questions))
         try:
-            for outcome in self._engine.answer(conversations, stopped=self._stopped.is_set):
+            for outcome in self._engine.answer(conversations, stopped=self._must_stop):
                 self._came.put(_Came(open_ones.pop(outcome.place), outcome))
-        except Exception as error:  # noqa: BLE001  (whoever waits for the answers pauses the run for it)
+        except Exception as error:
             logger.error("the engine of %s failed", self.version, exc_info=error)
             self.failure = _in_words(error)
             self._stopped.set()
         for question in open_ones.values():
             self._came.put(_Came(question))
 
+    def _must_stop(self) -> bool:
+        return stopping.is_set() or self._stopped.is_set()
+
     def _answer(self, question: Question, outcome: Outcome) -> Answer:
         if outcome.error:
-            return Answer(question.verdict_id, error=f"The model gave no answer: {outcome.error}", seconds=outcome.seconds)
+            return Answer(
+                question.verdict_id, error=f"The model gave no answer: {outcome.error}", seconds=outcome.seconds
+            )
         reply = reply_of(self.version, outcome)
         answer = answer_of(self.version, question, [reply])
         return answer if answer.error else answer._replace(replies=[reply.as_json()])
@@ -217,4 +223,6 @@ def _unload() -> None:
 def _in_words(error: Exception) -> JudgeError:
     if isinstance(error, JudgeError):
         return error
-    return JudgeError(f"The model broke off ({type(error).__name__}: {error})"[:500] + ". Restart its worker, then resume the run.")
+    return JudgeError(
+        f"The model broke off ({type(error).__name__}: {error})"[:500] + ". Restart its worker, then resume the run."
+    )

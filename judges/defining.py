@@ -170,9 +170,7 @@ def _served(
     return _asked(project, kind, check_address(base_url), model.strip(), protocol, sampling, options)
 
 
-def _run_here(
-    project: Project, model: str, protocol: str, sampling: dict[str, Any], options: Options
-) -> _Content:
+def _run_here(project: Project, model: str, protocol: str, sampling: dict[str, Any], options: Options) -> _Content:
     """Return the content of a judge whose model our own workers run."""
     # Only this kind reads a model's files.
     from judges.preparing import files_hash, place_of, require_model
@@ -186,7 +184,9 @@ def _run_here(
         named = ", ".join(sorted(unknown))
         raise JudgeError(f"A judge of kind {kind} has no setting {named}. Known: {_listed(GPU_SAMPLING_NAMES)}.")
     if sampling.get("temperature", 0) != 0:
-        raise JudgeError(f"temperature is {sampling['temperature']!r}; a judge of kind {kind} takes the likeliest text: 0.")
+        raise JudgeError(
+            f"temperature is {sampling['temperature']!r}; a judge of kind {kind} takes the likeliest text: 0."
+        )
     if (dtype := sampling.setdefault("dtype", DTYPES[0])) not in DTYPES:
         raise JudgeError(f"dtype is {dtype!r}; it takes {DTYPES[0]} or {DTYPES[1]}.")
     sampling["temperature"] = 0

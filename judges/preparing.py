@@ -128,7 +128,9 @@ def require_room(version: JudgeVersion, pairs: QuerySet[Pair]) -> None:
         return
     require_same_files(version, facts)
     longest = _longest(pairs)
-    asked = [(pair, conversation_of(version, question)) for pair in longest for question in questions_about(version, pair)]
+    asked = [
+        (pair, conversation_of(version, question)) for pair in longest for question in questions_about(version, pair)
+    ]
     open_ones = [(pair, one) for pair, one in asked if _bytes(one) > facts.context_tokens > 0]
     for pair, conversation in open_ones:
         try:

@@ -6,7 +6,6 @@ because only waiting rows can be claimed.
 """
 
 import logging
-import threading
 import time
 import uuid
 from collections import deque
@@ -27,6 +26,7 @@ from judges.limiting import Gate, gate_of
 from judges.models import JudgeRun, Verdict, VerdictState
 from judges.paying import largest_cost
 from judges.questions import Answer, Question
+from judges.stopping import stopping
 from judges.storing import pause_run, store_answers
 
 __all__ = [
@@ -58,8 +58,6 @@ MOST_TOGETHER, STORE_TOGETHER = 256, 128
 LOOK_AGAIN_SECONDS = 0.05
 # A database that does not answer is tried again after these rests: what has been paid for waits to be stored.
 DATABASE_RESTS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
-# Set when the process is told to stop: no new question is begun, those under way are waited for.
-stopping = threading.Event()
 
 Result = TypeVar("Result")
 
@@ -151,8 +149,6 @@ class Work:
         gate = gate_of(asking.server) if asking.server else None
         with gate.working() if gate else nullcontext(), self._counted(gate), _stopped_at_last(asking):
             while True:
-                if stopping.is_set():
-                    asking.stop()
                 begun = self._begin(asking, gate)
                 if self._came or asking.under_way:
                     wait = 0.0 if self._came else 1.0
@@ -266,9 +262,7 @@ class Work:
             self._out_of_money = self._still_waiting(batch[0])
         return bool(held)
 
-    def _begin_calls(
-        self, begun: list[tuple[_Ready, Claim]], asking: "Asking | Computing", gate: Gate | None
-    ) -> None:
+    def _begin_calls(self, begun: list[tuple[_Ready, Claim]], asking: "Asking | Computing", gate: Gate | None) -> None:
         together, tokens = asking.a_request, 0
         groups = [_Group(len(begun[start : start + together])) for start in range(0, len(begun), together)]
         for place, (one, mine) in enumerate(begun):

@@ -31,6 +31,7 @@ class Plant(NamedTuple):
     folder: Path
     calls_a_task: int = 2
     chunk_size: int = 8
+    more: Mapping[str, str] = {}
 
     def environment(self) -> dict[str, str]:
         """Return a process's environment: short leases, so that a test sees them run out."""
@@ -45,6 +46,7 @@ class Plant(NamedTuple):
             "TIEBREAK_JUDGE_CONCURRENCY": str(self.calls_a_task),
             "TIEBREAK_JUDGE_CHUNK_SIZE": str(self.chunk_size),
             "TIEBREAK_SWEEP_SECONDS": str(SWEEP_SECONDS),
+            **self.more,
         }
 
 
@@ -111,6 +113,12 @@ def worker(plant: Plant, *, pool: str = "threads", size: int = 2, application: s
     """Return a worker on the queue `judges`. Production's pool is threads; prefork must work too."""
     arguments = ["worker", "-Q", "judges", "-P", pool, "-c", str(size), "-n", "judges@localhost", "--loglevel", "INFO"]
     return CeleryProcess(plant, "worker", [*arguments, "--without-gossip", "--without-mingle"], application=application)
+
+
+def solo_worker(plant: Plant, *, queue: str = "judges.gpu", application: str = "config") -> CeleryProcess:
+    """Return a worker of one process; on its own queue it runs models, as it is started in production."""
+    arguments = ["worker", "-Q", queue, "-P", "solo", "-n", "gpu@localhost", "--loglevel", "INFO"]
+    return CeleryProcess(plant, "gpu", [*arguments, "--without-gossip", "--without-mingle"], application=application)
 
 
 @contextmanager
