@@ -184,8 +184,8 @@ def prepare_for_gpu(conf: Any, options: dict[str, Any], **_kwargs: Any) -> None:
     """Set a worker of the queue judges.gpu up for tasks that compute for minutes; refuse it a pool of forked processes.
 
     With the pool solo a task holds up everything the worker does, its heartbeats too, and RabbitMQ would close a
-    connection that misses two. So it has none: a machine that is gone is noticed by TCP, which keeps asking (py-amqp sets
-    SO_KEEPALIVE), and work whose worker died by its lease.
+    connection that misses two. So it has none: a machine that is gone is noticed by TCP, which keeps asking (py-amqp
+    sets SO_KEEPALIVE), and work whose worker died by its lease.
     """
     if GPU_QUEUE not in _named(options.get("queues")):
         return

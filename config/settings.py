@@ -212,9 +212,9 @@ JUDGE_CACHE_DAYS: float | None = env.float("TIEBREAK_JUDGE_CACHE_DAYS", default=
 JUDGE_BATCH_REQUESTS: int = env.int("TIEBREAK_JUDGE_BATCH_REQUESTS", default=50_000)
 JUDGE_BATCH_BYTES: int = env.int("TIEBREAK_JUDGE_BATCH_BYTES", default=200_000_000)
 JUDGE_BATCH_POLL_SECONDS: float = env.float("TIEBREAK_JUDGE_BATCH_POLL_SECONDS", default=60.0)
-# Models that our own workers may run, by the names that managers choose from: a folder of this machine, or a name on the
-# Hub whose files are in its cache. TIEBREAK_GPU_MODELS='{"qwen3-8b": "/srv/models/Qwen3-8B"}'. Only the operator names
-# them, so that no page can have a worker read another place of the machine.
+# Models that our own workers may run, by the names that managers choose from: a folder of this machine, or a name on
+# the Hub whose files are in its cache. TIEBREAK_GPU_MODELS='{"qwen3-8b": "/srv/models/Qwen3-8B"}'. Only the operator
+# names them, so that no page can have a worker read another place of the machine.
 GPU_MODELS: dict[str, str] = env.json("TIEBREAK_GPU_MODELS", default={})
 if not isinstance(GPU_MODELS, dict) or not all(isinstance(one, str) and one for one in GPU_MODELS.values()):
     raise ImproperlyConfigured(
@@ -229,6 +229,8 @@ GPU_CHUNK_SIZE: int = env.int("TIEBREAK_GPU_CHUNK_SIZE", default=2048)
 GPU_GROUP_SIZE: int = env.int("TIEBREAK_GPU_GROUP_SIZE", default=256)
 # Positions (tokens and padding) of one forward pass; 0: as the device allows.
 GPU_TOKENS_A_BATCH: int = env.int("TIEBREAK_GPU_TOKENS_A_BATCH", default=0)
+# A vLLM server whose health /readyz tells, as in http://127.0.0.1:8001; empty: none. A judge has its own address.
+VLLM_URL: str = env.str("TIEBREAK_VLLM_URL", default="").rstrip("/")
 # What an hour of a GPU costs, for judges that are given no price of their own; without it they are free.
 _gpu_usd = env.str("TIEBREAK_GPU_USD_PER_HOUR", default="")
 try:

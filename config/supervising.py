@@ -29,7 +29,7 @@ class Program(NamedTuple):
 
 
 def embedded_programs(host: str, port: int, *, gpu: bool = False) -> list[Program]:
-    """Return the embedded profile's processes: web, two workers, scheduler; with `gpu` a worker that runs models too."""
+    """Return the embedded profile's processes: web, two workers, scheduler, and with `gpu` one that runs models."""
     gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"]
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]

@@ -75,6 +75,7 @@ urlpatterns = [
     path("projects/<slug:slug>/judges/<uuid:version_id>/answers/", answers.judge_answers, name="judge_answers"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/prompt/", answers.judge_prompt, name="judge_prompt"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/probe/", adding_judges.probe_judge, name="probe_judge"),
+    path("projects/<slug:slug>/judges/<uuid:version_id>/forecast/", running.forecast_judge, name="forecast_judge"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/test/", running.test_judge, name="test_judge"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/explain/", running.explain_judge, name="explain_judge"),
     path("projects/<slug:slug>/judges/<uuid:version_id>/calibrate/", judging.calibrate_judge, name="calibrate_judge"),

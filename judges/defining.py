@@ -33,7 +33,7 @@ NO_CRITERIA = "It has none yet: create_project --criterion makes them, and so do
 
 
 class Prices(NamedTuple):
-    """US dollars per million tokens, and per hour of a GPU. Cached input costs as other input without a price of its own."""
+    """US dollars per million tokens, and per hour of a GPU. Cached input without a price costs as other input."""
 
     input: Decimal | None = None
     output: Decimal | None = None
@@ -65,7 +65,7 @@ class _Content(NamedTuple):
     files_hash: str = ""
 
     def digest(self) -> str:
-        """Return the hash of all of it; what came later and is empty is left out, so that older versions keep theirs."""
+        """Return the hash of all of it. What came later and is empty is left out: older versions keep theirs."""
         return content_hash({name: value for name, value in self._asdict().items() if value or name != "files_hash"})
 
 
@@ -87,8 +87,8 @@ def add_judge(
     """Return the judge's version with this content, made if there is none yet.
 
     The project's guidelines and criteria are frozen into it: adding the judge again after they changed makes a new
-    version. A learned judge is fitted now; the files of a model that our own workers run are read now. Prices are not content: giving others updates them on the version. Raises
-    `JudgeError` naming what is wrong with the definition.
+    version. A learned judge is fitted now; the files of a model that our own workers run are read now. Prices are not
+    content: giving others updates them on the version. Raises `JudgeError` naming what is wrong with the definition.
     """
     name = name.strip()
     if not name or len(name) > 100:
@@ -198,8 +198,8 @@ def _run_here(project: Project, model: str, protocol: str, sampling: dict[str, A
             )
         if options.rationale == "with":
             raise JudgeError(
-                f"The rationale cannot come with the verdict: with the protocol {protocol} a judge of kind {kind} gives "
-                "its next token and nothing else. Use rationale later, or the protocol pairwise."
+                f"The rationale cannot come with the verdict: with the protocol {protocol} a judge of kind {kind} "
+                "gives its next token and nothing else. Use rationale later, or the protocol pairwise."
             )
         sampling["max_tokens"] = 1
     if protocol == Protocol.REWARD:

@@ -6,6 +6,9 @@ its share: what the controller allows, divided by the workers whose heartbeat is
 The controller follows what servers say, not how long they take: the allowance doubles with every round (as many clean
 answers as calls are allowed) that used all of it; after the first HTTP 429 it grows by a twentieth instead. An episode
 of 429s cuts it by a fifth, once. Server errors stop the growth for a while without a cut.
+
+vLLM has no 429s: it takes everything and lets it wait. Where the probe found that it tells its load, more than a tenth
+as many waiting as computed is an episode too: what waits there can be neither stopped nor given to another server.
 """
 
 import logging
@@ -14,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache
@@ -24,18 +28,26 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
+from judges.clients import Endpoint, Load, load_of, submit
 from judges.clients.network import network
-from judges.models import ModelServer, ServerShare
+from judges.defining import key_of
+from judges.errors import CallFailed
+from judges.models import ModelServer, ServedModel, ServerShare
 
 logger = logging.getLogger(__name__)
 
 SYNC_SECONDS = 1.0
+# How long a server may take to tell its load.
+LOAD_SECONDS = 5.0
 # A worker that has not been heard of for so long has no share.
 ALIVE_SECONDS = 10.0
 FIRST_CONCURRENCY = 16
 CUT, SLOW_GROWTH = 0.8, 1.05
 # 429s so soon after a cut were asked for before it: the same episode.
 EPISODE_SECONDS = 15.0
+# A short queue keeps a server busy between two answers. After a cut it takes a while until the longer one is gone.
+QUEUE_SHARE = 0.1
+QUEUE_SECONDS = 5.0
 PAUSE_SECONDS = 15.0
 # A bucket holds a tenth of a minute's allowance and is refilled with the rest, so that no minute gets more than it.
 BUCKET_SHARE = 0.1
@@ -58,13 +70,22 @@ class Standing(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one worker met since it last said so. `rest`: seconds from now that the server asked not to be asked."""
+    """What one worker met since it last said so. `rest`: seconds from now that the server asked not to be asked.
+
+    `load`: what the server says of itself, None where it says nothing.
+    """
 
     answers: int = 0
     rate_limits: int = 0
     server_errors: int = 0
     saturated: bool = False
     rest: float = 0.0
+    load: Load | None = None
+
+    @property
+    def queued(self) -> bool:
+        """Whether more waits in the server than it needs to be busy."""
+        return self.load is not None and self.load.waiting > max(1.0, QUEUE_SHARE * self.load.running)
 
 
 def adjusted(standing: Standing, seen: Seen, *, now: float, largest: int) -> Standing:
@@ -79,6 +100,11 @@ def adjusted(standing: Standing, seen: Seen, *, now: float, largest: int) -> Sta
         return standing._replace(
             concurrency=concurrency, clean=0, saturated=False, paused_until=now + max(PAUSE_SECONDS, seen.rest)
         )
+    if seen.queued:
+        if now >= standing.cut_until:
+            concurrency = max(1, int(concurrency * CUT))
+            standing = standing._replace(cut_until=now + QUEUE_SECONDS)
+        return standing._replace(concurrency=concurrency, clean=0, saturated=False, limited=True)
     clean, saturated = standing.clean + seen.answers, standing.saturated or seen.saturated
     if clean < concurrency:
         return standing._replace(concurrency=concurrency, clean=clean, saturated=saturated)
@@ -111,6 +137,9 @@ class Gate:
         # What may still begin until the next sync; None: no limit a minute.
         self._requests: float | None = None
         self._tokens: float | None = None
+        # What the server says of its load: asked for at one sync, and heard of at the next; None where it says nothing.
+        self._tells_load = False
+        self._load: Future[Load] | None = None
         # A running mean of the tokens of an answer, to know before what a call takes from the bucket.
         self._answer_tokens: float | None = None
 
@@ -119,6 +148,7 @@ class Gate:
         """Take part in this process's share. The last one to leave hands it back."""
         with self._lock:
             self._works += 1
+        self._tells_load = tells_load(self.base_url)
         try:
             self.sync()
             yield
@@ -209,8 +239,9 @@ class Gate:
                 None if self._tokens is None else 0.0,
             )
         rest = network().not_before.get(self.base_url, 0.0) - now
+        seen = seen._replace(rest=max(0.0, rest), load=self._heard(leaving=leaving))
         try:
-            granted = self._agree(seen._replace(rest=max(0.0, rest)), requests, tokens, under_way, leaving)
+            granted = self._agree(seen, requests, tokens, under_way, leaving)
         except DatabaseError:
             if connection.in_atomic_block:
                 raise
@@ -223,6 +254,20 @@ class Gate:
         if granted.rest > 0:
             until = time.monotonic() + granted.rest
             network().not_before[self.base_url] = max(until, network().not_before.get(self.base_url, 0.0))
+
+    def _heard(self, *, leaving: bool) -> Load | None:
+        """Return what the server has said of its load since the last sync, and ask it again; nobody waits for it."""
+        asked, heard = self._load, None
+        if asked is not None and asked.done():
+            self._load = None
+            if (fault := asked.exception()) is None:
+                heard = asked.result()
+            elif not isinstance(fault, CallFailed):
+                logger.error("reading the load of %s failed", self.base_url, exc_info=fault)
+        if self._tells_load and not leaving and self._load is None:
+            endpoint = Endpoint(self.base_url, key_of(self.base_url), LOAD_SECONDS, LOAD_SECONDS)
+            self._load = submit(load_of(endpoint))
+        return heard
 
     def _agree(self, seen: Seen, requests: float, tokens: float, under_way: int, leaving: bool) -> "_Granted":
         now = timezone.now()
@@ -260,6 +305,11 @@ class _Granted(NamedTuple):
     rest: float
 
 
+def tells_load(base_url: str) -> bool:
+    """Say whether the last probe of any model at a server found that it tells its load. One query."""
+    return ServedModel.objects.filter(base_url=base_url, found__metrics="vllm").exists()
+
+
 def gate_of(base_url: str) -> Gate:
     """Return this process's gate to a server; a forked child has its own."""
     with _lock:
@@ -294,6 +344,11 @@ def _control(server: ModelServer, seen: Seen, now: datetime) -> None:
         )
     elif seen.server_errors and not seen.rate_limits:
         server.reason = "It failed (HTTP 5xx or a broken connection), so it gets no more calls at once for a while."
+    elif after.concurrency < standing.concurrency and seen.load is not None:
+        server.reason = (
+            f"{seen.load.waiting} conversations wait in it while it computes {seen.load.running}, so it gets "
+            f"{after.concurrency} calls at once instead of {standing.concurrency}."
+        )
     elif after.concurrency > standing.concurrency:
         server.reason = ""
     server.concurrency = after.concurrency

@@ -26,7 +26,7 @@ from judges.questions import Protocol, Question, orders_of, shown
 PIECES, PIECE_BYTES = 64, 65_536
 # What of a folder changes answers; the rest (a README, another format's weights) does not.
 READ = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*.bin")
-# The pairs with the most text are put to the tokenizer; a shorter one with more tokens fails by itself, with its reason.
+# The pairs with the most text are put to the tokenizer; a shorter one with more tokens fails alone, with its reason.
 LONGEST_PAIRS = 20
 NO_MODELS = (
     "This installation names no model for its own workers. The operator sets TIEBREAK_GPU_MODELS, as in "
@@ -118,8 +118,8 @@ def conversation_of(version: JudgeVersion, question: Question) -> Conversation:
 def require_room(version: JudgeVersion, pairs: QuerySet[Pair]) -> None:
     """Raise `JudgeError` where a version's model cannot judge any more, or, with the pair, does not take the longest.
 
-    The pairs with the most text are looked at; tokens never outnumber bytes, so short texts need no tokenizer. A machine
-    without the model's packages leaves it to its workers, which say the same before their first question.
+    The pairs with the most text are looked at; tokens never outnumber bytes, so short texts need no tokenizer. A
+    machine without the model's packages leaves it to its workers, which say the same before their first question.
     """
     place = place_of(version.model)
     try:

@@ -11,6 +11,7 @@ What is stored (`ServedModel.found`) is flat, and a name that is not there was n
 - `limit`: `max_completion_tokens` or `max_tokens`, the name of the limit it keeps
 - `temperature`, `seed`: whether it takes them
 - `many`: whether many conversations go in one request
+- `metrics`: `vllm` where it says how many conversations wait in it, '' where it does not
 - `batch`: whether it has the batch API (files and batches)
 - `decisions`: `decisions` or `systemone`, the form of decisions it answers, '' for none
 - `reasoning_effort`: what the requests were made with, where the judge sets it
@@ -34,6 +35,7 @@ from judges.clients import (
     complete,
     decide,
     exchange,
+    load_of,
     persist,
     read_object,
     submit,
@@ -146,7 +148,16 @@ class _Probe:
             await self.plain()
         except CallFailed as failure:
             return f"{failure} {self.unknown(names)}".strip()
-        parts = (self.form, self.logprobs, self.temperature, self.seed, self.many, self.batch, self.decisions)
+        parts = (
+            self.form,
+            self.logprobs,
+            self.temperature,
+            self.seed,
+            self.many,
+            self.metrics,
+            self.batch,
+            self.decisions,
+        )
         tasks = [asyncio.create_task(_quietly(part)) for part in parts]
         _, late = await asyncio.wait(tasks, timeout=max(1.0, until - time.monotonic()))
         for task in late:
@@ -279,6 +290,17 @@ class _Probe:
                 raise
             self.found["many"] = False
 
+    async def metrics(self) -> None:
+        """Find whether the server says how many conversations wait in it."""
+        try:
+            await load_of(self.endpoint)
+        except CallFailed as failure:
+            if failure.status in _SAYS_NOTHING - {200}:
+                raise
+            self.found["metrics"] = ""
+        else:
+            self.found["metrics"] = "vllm"
+
     async def batch(self) -> None:
         """Find whether files and batches are known."""
         self.found["batch"] = await self.lists("/files?limit=1") and await self.lists("/batches?limit=1")
@@ -407,6 +429,11 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         "usage", "Given.", "Not given: with prices, each call is booked at the most it can cost."
     ),
     "Many conversations a request": _yes_or_no("many", "Yes.", "No: one conversation a request."),
+    "Load": lambda found: (
+        ("Told: it gets as many questions as it computes." if found["metrics"] else "Not told.")
+        if "metrics" in found
+        else ""
+    ),
     "Batch API": _yes_or_no("batch", "Yes.", "No."),
     "Decisions": lambda found: (
         (f"Yes, at /{found['decisions']}." if found["decisions"] else "No.") if "decisions" in found else ""

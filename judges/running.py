@@ -123,7 +123,7 @@ def start_run(
         run = JudgeRun.objects.create(
             project=project, version=version, parent=parent, budget_usd=cap, created_by=started_by, fresh=fresh
         )
-        _make_rows(run, _unasked(version, project, pairs), limit)
+        _make_rows(run, unasked_pairs(version, pairs), limit)
     _set_off(run, send=send)
     return run
 
@@ -561,10 +561,11 @@ def _in_vain(run: JudgeRun) -> str:
     return f"All {failed.count()} questions failed, {count} of them so: {error} Mend the cause, then ask them again."
 
 
-def _unasked(version: JudgeVersion, project: Project, pairs: Iterable[Pair] | None) -> QuerySet[Pair]:
+def unasked_pairs(version: JudgeVersion, pairs: Iterable[Pair] | None = None) -> QuerySet[Pair]:
+    """Return the pairs of a version's project, or of the given ones, that it was not asked about and may be."""
     # A pair that stood for its prompt when tags were asked is not asked about its label by that.
     asked = Verdict.objects.of_labels().filter(version=version)
-    wanted = Pair.objects.filter(project=project).exclude(pk__in=asked.values("pair"))
+    wanted = Pair.objects.filter(project=version.judge.project_id).exclude(pk__in=asked.values("pair"))
     if pairs is not None:
         wanted = wanted.filter(pk__in=_ids_of(pairs))
     if shown := example_pairs(version):
@@ -577,7 +578,7 @@ def _require_room(version: JudgeVersion, pairs: Iterable[Pair] | None, limit: in
     """Raise `JudgeError` before a run where its model cannot judge, or where a pair does not fit into its context."""
     from judges.preparing import require_room
 
-    wanted = _unasked(version, version.judge.project, pairs)
+    wanted = unasked_pairs(version, pairs)
     if limit is not None:
         wanted = Pair.objects.filter(pk__in=wanted.values("pk")[:limit])
     require_room(version, wanted)

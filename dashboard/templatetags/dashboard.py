@@ -1,6 +1,6 @@
 """How the manager's pages write numbers: units, intervals, and "too few" instead of a number that means nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from annotation.models import Choice
 from dashboard.comparing import PROTOCOL_NAMES, Column
 from dashboard.judge_forms import TITLES
+from judges.forecasting import Range
 from judges.models import JudgeKind, Verdict
 
 register = template.Library()
@@ -110,6 +111,27 @@ def in_column(row: Mapping[str, Any], column: Column) -> SafeString | str:
     low, high = value.get("low"), value.get("high")
     spread = "" if low is None else format_html('<span class="interval">{}</span>', f"{low:.2f} to {high:.2f}")
     return format_html('<span title="n = {}">{}</span>{}', value["n"], f"{value['value']:.2f}", spread)
+
+
+@register.filter
+def foretold(value: Range | None, unit: str) -> SafeString | str:
+    """Write a figure foretold with its interval, in a unit: rate (a second), time (of seconds), hours, usd."""
+    if value is None:
+        return NOTHING
+    write = FORETOLD[unit]
+    if value.low is None or value.high is None:
+        return format_html('<span title="too few prompts for an interval">{}</span>', write(value.value))
+    return format_html(
+        '{}<span class="interval">{}</span>', write(value.value), f"{write(value.low)} to {write(value.high)}"
+    )
+
+
+FORETOLD: dict[str, Callable[[float], str]] = {
+    "rate": lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}",
+    "time": duration,
+    "hours": lambda value: f"{value:,.2f}",
+    "usd": usd,
+}
 
 
 def _test_result(value: Mapping[str, Any] | None) -> SafeString | str:

@@ -22,8 +22,9 @@ from dashboard.views.showing import show, status_of
 from judges.capabilities import served_of
 from judges.defining import key_of
 from judges.errors import JudgeError
+from judges.forecasting import beside_each_other, can_forecast
 from judges.gating import gate_of, set_gate
-from judges.models import JudgeKind, JudgeRun, JudgeVersion
+from judges.models import JudgeKind, JudgeRun, JudgeVersion, RunState
 from judges.options import read_options
 from judges.probing import asks_a_server, describe
 from judges.running import start_run
@@ -78,6 +79,7 @@ def judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpRespo
         "gives_reasons_later": read_options(version.options).rationale == "later",
         "followed": [follow(run) for run in _runs(project, version)[:RUNS_SHOWN]],
         **_server(version),
+        **_forecast(project, version),
     }
     return show_judge(request, project, version, "judge.html", "judge", context, status=status_of(form))
 
@@ -177,6 +179,18 @@ def _server(version: JudgeVersion) -> dict[str, Any]:
         "served": served,
         "findings": describe(served) if served is not None else [],
         "key_is_set": bool(key_of(version.base_url)) if version.base_url else None,
+    }
+
+
+def _forecast(project: Project, version: JudgeVersion) -> dict[str, Any]:
+    """Return what a run would take of the judges that were probed, and whether this one can be."""
+    told = beside_each_other(project)
+    probes = version.forecasts.filter(run__state=RunState.RUNNING, measured_at=None)
+    return {
+        "can_forecast": can_forecast(version),
+        "told": told,
+        "measured": any(one.version == version for one in told),
+        "probing": probes.exists(),
     }
 
 

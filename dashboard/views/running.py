@@ -16,6 +16,7 @@ from dashboard.judge_forms import CapForm
 from dashboard.views.showing import show
 from judges.batching import cancel_batches
 from judges.errors import JudgeError
+from judges.forecasting import start_probe
 from judges.models import JudgeRun, JudgeVersion, RunState
 from judges.running import pause, resume, retry_failed, start_run
 from routing.labels.explaining import ask_reasons
@@ -76,6 +77,21 @@ def test_judge(request: HttpRequest, project: Project, version_id: UUID) -> Http
         messages.error(request, f"The test was not started. {error}")
         return redirect("judge", project.slug, version.pk)
     return redirect("run_test", project.slug, found.pk)
+
+
+@require_POST
+@managed
+def forecast_judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpResponse:
+    """Start a probe: a run of 200 pairs whose time and cost foretell the rest."""
+    version = get_object_or_404(JudgeVersion.objects.filter(judge__project=project), pk=version_id)
+    assert isinstance(request.user, User)  # noqa: S101  (a manager is signed in)
+    try:
+        found = start_probe(version, started_by=request.user)
+    except JudgeError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, started(found))
+    return redirect("judge", project.slug, version.pk)
 
 
 @require_POST

@@ -3,6 +3,7 @@
 from judges.models.batches import Batch, BatchState
 from judges.models.definitions import COMBINED, RULES, Judge, JudgeKind, JudgeVersion
 from judges.models.flags import ResponseFlag, ResponseScan
+from judges.models.forecasts import Forecast
 from judges.models.runs import SECOND_PASSES, JudgeRun, Order, RunPurpose, RunState, Verdict, VerdictState
 from judges.models.servers import CachedReply, ModelServer, ServedModel, ServerShare
 
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "BatchState",
     "CachedReply",
+    "Forecast",
     "Judge",
     "JudgeKind",
     "JudgeRun",

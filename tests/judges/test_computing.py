@@ -1,4 +1,4 @@
-"""Judges whose model runs inside the worker, from the definition to preferences: a tiny model of random weights on CPU."""
+"""Judges whose model runs inside the worker, from definition to preferences: a tiny model of random weights on CPU."""
 
 import math
 import shutil
