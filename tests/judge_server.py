@@ -101,6 +101,21 @@ def listing(*models: str, **fields: Any) -> Behaviour:
     return lambda _call: Served(content=json.dumps({"object": "list", "data": data}).encode())
 
 
+def vllm_metrics(*, running: int, waiting: int) -> Served:
+    """Return what vLLM says of itself, of two engines, among much else."""
+    lines = [
+        "# HELP vllm:num_requests_running Number of requests in model execution batches.",
+        "# TYPE vllm:num_requests_running gauge",
+        f'vllm:num_requests_running{{engine="0",model_name="m"}} {running - 1}.0',
+        'vllm:num_requests_running{engine="1",model_name="m"} 1.0',
+        "# TYPE vllm:num_requests_waiting gauge",
+        f'vllm:num_requests_waiting{{engine="0",model_name="m"}} {waiting}.0',
+        'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 99.0',
+        'vllm:prompt_tokens_total{engine="0",model_name="m"} 1.048576e+06',
+    ]
+    return Served(content="\n".join(lines).encode(), headers=(("Content-Type", "text/plain; version=0.0.4"),))
+
+
 def decided(*answers: dict[str, Any], usage: Any = None) -> Served:
     """Return a well-formed decision in OpenAI's form."""
     counted = {"input_tokens": 50, "output_tokens": 0, "input_tokens_details": {"cached_tokens": 8}, "total_tokens": 50}

@@ -7,6 +7,8 @@ from django.db import connection
 from django.test import Client
 from pytest_django.fixtures import DjangoAssertNumQueries, Settings
 
+from tests.judge_server import JudgeServer, Served, failure
+
 
 def test_a_process_lives_without_asking_the_database(
     client: Client, db: None, django_assert_num_queries: DjangoAssertNumQueries
@@ -61,3 +63,48 @@ def test_a_broker_that_listens_is_up() -> None:
     from tests.services import RABBITMQ_URL
 
     assert connects(Celery("test", broker=RABBITMQ_URL)) is True
+
+
+def test_helpers_that_only_judges_wait_for_are_named_beside_ok(
+    client: Client, db: None, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "messages").mkdir()
+    settings.BROKER_URL, settings.BROKER_DIR = "filesystem://", tmp_path
+    settings.VLLM_URL = "http://127.0.0.1:1"
+    response = client.get("/readyz")
+    assert (response.status_code, response.text) == (200, "ok, without: vllm")
+    with JudgeServer() as server:
+        settings.VLLM_URL = server.base_url.removesuffix("/v1")
+        server.routes = {"GET /health": lambda _call: Served()}
+        assert client.get("/readyz").text == "ok"
+        server.routes = {"GET /health": lambda _call: failure(503)}
+        assert client.get("/readyz").text == "ok, without: vllm"
+
+
+@pytest.mark.rabbitmq
+def test_a_queue_without_a_worker_has_no_consumers() -> None:
+    from celery import Celery
+    from kombu import Queue
+
+    from dashboard.probing import consumers
+    from tests.services import RABBITMQ_URL
+
+    app = Celery("test", broker=RABBITMQ_URL)
+    assert consumers(app, "tiebreak-test-never-declared") == 0
+    with app.connection() as connection:
+        queue = Queue("tiebreak-test-health", auto_delete=True, exclusive=False)(connection.default_channel)
+        queue.declare()
+        assert consumers(app, queue.name) == 0
+        consumer = connection.Consumer([queue], callbacks=[lambda *_: None])
+        with consumer:
+            assert consumers(app, queue.name) == 1
+        queue.delete()
+
+
+def test_a_gpu_worker_is_only_missed_where_a_model_is_named(settings: Settings) -> None:
+    from dashboard.probing import missing_helpers
+
+    settings.BROKER_URL, settings.GPU_MODELS = "amqp://guest:guest@127.0.0.1:1//", {}
+    assert missing_helpers() == []
+    settings.GPU_MODELS = {"tiny": "/srv/tiny"}
+    assert missing_helpers() == ["gpu worker"]

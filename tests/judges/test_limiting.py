@@ -7,13 +7,14 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from judges.clients import network
+from judges.clients import Load, network
+from judges.clients.metering import read_load
 from judges.defining import add_judge
-from judges.limiting import EPISODE_SECONDS, Gate, Seen, Standing, adjusted, refilled
-from judges.models import ModelServer, RunState, ServerShare
+from judges.limiting import EPISODE_SECONDS, QUEUE_SECONDS, Gate, Seen, Standing, adjusted, refilled
+from judges.models import ModelServer, RunState, ServedModel, ServerShare
 from judges.running import start_run, work_off
 from tests.builders import make_pair, make_project
-from tests.judge_server import Call, JudgeServer, Served, failure, prefer_longer
+from tests.judge_server import Call, JudgeServer, Served, failure, prefer_longer, vllm_metrics
 from tests.judge_worker import start_worker
 
 NOW = 1_000_000.0
@@ -52,6 +53,20 @@ def test_episode_of_rate_limits_cuts_once_and_growth_is_slow_from_then_on() -> N
     later = NOW + EPISODE_SECONDS
     assert after(cut, full, now=later).concurrency == 42
     assert after(cut, Seen(rate_limits=1), now=later).concurrency == 32
+
+
+def test_queue_in_the_server_cuts_once_an_episode_and_growth_is_slow_from_then_on() -> None:
+    queued = Seen(answers=10, load=Load(running=40, waiting=5))
+    cut = after(Standing(50), queued, queued)
+    assert (cut.concurrency, cut.limited, cut.cut_until) == (40, True, NOW + QUEUE_SECONDS)
+    later = NOW + QUEUE_SECONDS
+    assert after(cut, queued, now=later).concurrency == 32
+    assert after(cut, Seen(answers=60, saturated=True, load=Load(40, 4)), now=later).concurrency == 42
+
+
+def test_short_queue_and_idle_server_let_it_grow() -> None:
+    for load in (Load(40, 4), Load(0, 1), Load(0, 0), None):
+        assert after(Standing(16), Seen(answers=16, saturated=True, load=load)).concurrency == 32
 
 
 def test_long_rest_asked_for_is_one_episode() -> None:
@@ -234,3 +249,43 @@ def test_rate_limited_server_is_asked_less_and_everything_is_answered(settings: 
     assert (report.done, report.failed) == (60, 0)
     assert row.concurrency == 12
     assert row.rounds["limited"] is True
+
+
+# --- A server that tells its load -----------------------------------------------------------------------------------
+
+
+def test_load_is_read_from_metrics_of_all_engines_and_of_nothing_else() -> None:
+    assert read_load(vllm_metrics(running=3, waiting=7).content.decode()) == Load(3, 7)
+    assert read_load("vllm:num_requests_running 4.0\nvllm:num_requests_waiting 1e+02\n") == Load(4, 100)
+    assert read_load("vllm:num_requests_running 4.0\n") is None
+    assert read_load("<html>no such page</html>") is None
+
+
+def test_queue_that_metrics_tell_slows_the_asking_down_and_the_reason_is_kept(db: None) -> None:
+    with JudgeServer() as server:
+        server.routes = {"GET /metrics": lambda _call: vllm_metrics(running=8, waiting=30)}
+        ServedModel.objects.create(
+            base_url=server.base_url, model="m", found={"metrics": "vllm"}, probed_at=timezone.now()
+        )
+        gate = Gate(server.base_url)
+        with gate.working():
+            assert gate._load is not None
+            gate._load.result(timeout=30)
+            gate._synced = float("-inf")
+            gate.sync()
+        row = ModelServer.objects.get()
+        assert server.others[0].path == "/metrics"
+    assert row.concurrency == 12
+    assert row.reason == (
+        "30 conversations wait in it while it computes 8, so it gets 12 calls at once instead of 16."
+    )
+
+
+def test_server_that_tells_nothing_is_not_asked_for_it(db: None) -> None:
+    with JudgeServer() as server:
+        gate = Gate(server.base_url)
+        with gate.working():
+            gate._synced = float("-inf")
+            gate.sync()
+        assert server.others == []
+    assert ModelServer.objects.get().concurrency == 16

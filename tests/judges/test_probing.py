@@ -25,6 +25,7 @@ from tests.judge_server import (
     listing,
     many,
     verdict,
+    vllm_metrics,
 )
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +48,7 @@ def complete_server() -> JudgeServer:
         "POST /v1/decisions": lambda _call: answer,
         "GET /v1/files": lambda _call: empty,
         "GET /v1/batches": lambda _call: empty,
+        "GET /metrics": lambda _call: vllm_metrics(running=3, waiting=0),
     }
     return server
 
@@ -72,6 +74,7 @@ def test_everything_a_server_can_do_is_found_and_stored() -> None:
         "temperature": True,
         "seed": True,
         "many": True,
+        "metrics": "vllm",
         "batch": True,
         "decisions": "decisions",
     }
