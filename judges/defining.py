@@ -173,6 +173,7 @@ def _served(
 def _run_here(project: Project, model: str, protocol: str, sampling: dict[str, Any], options: Options) -> _Content:
     """Return the content of a judge whose model our own workers run."""
     # Only this kind reads a model's files.
+    from judges.gpu import GpuPackagesMissing
     from judges.preparing import files_hash, place_of, require_model
 
     kind = JudgeKind.GPU
@@ -180,35 +181,49 @@ def _run_here(project: Project, model: str, protocol: str, sampling: dict[str, A
     if protocol not in Protocol.values or protocol == Protocol.DECISIONS:
         known = _listed(set(Protocol.values) - {Protocol.DECISIONS.value})
         raise JudgeError(f"Unknown protocol {protocol!r} for a judge of kind {kind}. Known: {known}.")
-    if unknown := set(sampling) - GPU_SAMPLING_NAMES:
-        named = ", ".join(sorted(unknown))
-        raise JudgeError(f"A judge of kind {kind} has no setting {named}. Known: {_listed(GPU_SAMPLING_NAMES)}.")
-    if sampling.get("temperature", 0) != 0:
-        raise JudgeError(
-            f"temperature is {sampling['temperature']!r}; a judge of kind {kind} takes the likeliest text: 0."
-        )
-    if (dtype := sampling.setdefault("dtype", DTYPES[0])) not in DTYPES:
-        raise JudgeError(f"dtype is {dtype!r}; it takes {DTYPES[0]} or {DTYPES[1]}.")
-    sampling["temperature"] = 0
-    if protocol in {Protocol.LETTER, Protocol.RATING}:
-        if options.criteria:
-            raise JudgeError(
-                f"The criteria cannot be answered: with the protocol {protocol} a judge of kind {kind} gives its next "
-                "token and nothing else. Use the protocol pairwise, or a judge for each criterion."
-            )
-        if options.rationale == "with":
-            raise JudgeError(
-                f"The rationale cannot come with the verdict: with the protocol {protocol} a judge of kind {kind} "
-                "gives its next token and nothing else. Use rationale later, or the protocol pairwise."
-            )
-        sampling["max_tokens"] = 1
+    sampling = _gpu_sampling(sampling)
     if protocol == Protocol.REWARD:
         checked = check_options(options, kind=kind, protocol=protocol)
-        content = _Content(kind, model=model, protocol=protocol, sampling={"dtype": dtype}, options=checked.as_json())
+        told = {"dtype": sampling["dtype"]}
+        content = _Content(kind, model=model, protocol=protocol, sampling=told, options=checked.as_json())
     else:
+        if protocol in {Protocol.LETTER, Protocol.RATING}:
+            _check_bare(protocol, options)
+            sampling["max_tokens"] = 1
         content = _asked(project, kind, "", model, protocol, sampling, options)
-    facts = require_model(model, protocol=protocol, options=options)
+    try:
+        facts = require_model(model, protocol=protocol, options=options)
+    except GpuPackagesMissing as error:
+        raise JudgeError(f"{error} Or add the judge, by manage.py add_judge, on the machine that has them.") from error
     return content._replace(files_hash=files_hash(facts.path))
+
+
+def _gpu_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model of our own is told. Raises `JudgeError` for what it does not take."""
+    if unknown := set(sampling) - GPU_SAMPLING_NAMES:
+        named = ", ".join(sorted(unknown))
+        raise JudgeError(f"A judge of kind gpu has no setting {named}. Known: {_listed(GPU_SAMPLING_NAMES)}.")
+    if sampling.get("temperature", 0) != 0:
+        raise JudgeError(
+            f"temperature is {sampling['temperature']!r}; a judge of kind gpu takes the likeliest text: 0."
+        )
+    dtype = sampling.get("dtype", DTYPES[0])
+    if dtype not in DTYPES:
+        raise JudgeError(f"dtype is {dtype!r}; it takes {DTYPES[0]} or {DTYPES[1]}.")
+    return {**sampling, "dtype": dtype, "temperature": 0}
+
+
+def _check_bare(protocol: str, options: Options) -> None:
+    """Refuse what a judge cannot give whose answer is one token."""
+    why = f"with the protocol {protocol} a judge of kind gpu gives its next token and nothing else"
+    if options.criteria:
+        raise JudgeError(
+            f"The criteria cannot be answered: {why}. Use the protocol pairwise, or a judge for each criterion."
+        )
+    if options.rationale == "with":
+        raise JudgeError(
+            f"The rationale cannot come with the verdict: {why}. Use rationale later, or the protocol pairwise."
+        )
 
 
 def _unserved(project: Project, kind: str, sampling: dict[str, Any], options: Options) -> _Content:

@@ -67,6 +67,8 @@ def require_model(name: str, *, protocol: str, options: Options) -> ModelFacts:
     place = place_of(name)
     try:
         return check_model(place, labels=labels_for(protocol, options), needs=needs_of(protocol))
+    except GpuPackagesMissing:
+        raise
     except GpuError as error:
         if protocol == Protocol.RATING and options.scale > 5 and "token" in str(error):
             raise JudgeError(f"{error} A scale of 5 needs the single digits 1 to 5 alone (--scale 5).") from error

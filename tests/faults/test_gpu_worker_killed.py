@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.xdist_group("faults"),
 ]
 
-PAIRS = 100
+PAIRS = 30
 GROUP = 8
 
 
@@ -43,6 +43,8 @@ def model(settings: Settings, tmp_path: Path) -> Mapping[str, str]:
         "TIEBREAK_GPU_GROUP_SIZE": str(GROUP),
         # A question a forward pass: so the kill meets a group with some answered and some not.
         "TIEBREAK_GPU_TOKENS_A_BATCH": "1",
+        # Its threads spin while they wait, and others want the processors.
+        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -68,7 +70,7 @@ def test_killed_worker_loses_nothing_and_nothing_is_judged_twice(plant: Plant, m
     run = start_run(tiny_judge(PAIRS))
     at_work = solo_worker(plant._replace(more=model))
     try:
-        wait_until(lambda: len(answered_at(run)) >= 20, seconds=120, what="20 verdicts")
+        wait_until(lambda: len(answered_at(run)) >= 8, seconds=120, what="8 verdicts")
         at_work.kill()
         before = answered_at(run)
         assert len(before) < 2 * PAIRS, "the run ended before the worker was killed"
@@ -92,7 +94,7 @@ def test_without_sweeps_what_a_killed_worker_held_stays_open(plant: Plant, model
     run = start_run(tiny_judge(PAIRS))
     at_work = solo_worker(plant._replace(more=model))
     try:
-        wait_until(lambda: len(answered_at(run)) >= 20, seconds=120, what="20 verdicts")
+        wait_until(lambda: len(answered_at(run)) >= 8, seconds=120, what="8 verdicts")
         at_work.kill()
         held = set(run.verdicts.filter(state=VerdictState.CLAIMED).values_list("pk", flat=True))
         at_work.restart()
