@@ -13,7 +13,7 @@ from judges.gpu.checking import SAMPLE, label_tokens
 from judges.gpu.computing import Passes, Row
 from judges.gpu.encoding import encode, template_text
 from judges.gpu.errors import DeviceLost
-from judges.gpu.generating import Wanted, Written, write
+from judges.gpu.generating import CONTINUOUS_FROM, Wanted, Written, write, write_continuously
 from judges.gpu.loading import Loaded, load_model
 from judges.gpu.prefixes import Family, Tokens
 
@@ -107,8 +107,11 @@ class Engine:
         # A text takes its room from the beginning.
         full = [tokens + (0,) * one.max_tokens for tokens, one in zip(sequences, conversations, strict=True)]
         for manner in sorted({one.manner for one in wanted.values()}):
-            some = [place for place, one in wanted.items() if one.manner == manner]
-            for done in self._survive(some, full, partial(self._written, wanted=wanted), reuse=False):
+            some = {place: one for place, one in wanted.items() if one.manner == manner}
+            for done in self._continuously(some):
+                del some[done.place]
+                yield _told(outcomes[done.place], done)
+            for done in self._survive(list(some), full, partial(self._written, wanted=some), reuse=False):
                 yield _told(outcomes[done.place], done)
 
     def _refused(self, conversation: Conversation) -> str:
@@ -140,6 +143,19 @@ class Engine:
         self.stats.generating_seconds += time.perf_counter() - started
         self.stats.generated_tokens += sum(text.tokens for text in texts)
         return texts
+
+    def _continuously(self, wanted: Mapping[int, Wanted]) -> Iterator[_Done]:
+        """Yield texts written by continuous batching, where they are many and greedy."""
+        if len(wanted) < CONTINUOUS_FROM or any(one.temperature for one in wanted.values()):
+            return
+        # A step's time is all texts': each has its share of the time since the last one ended.
+        before = time.perf_counter()
+        for place, text in write_continuously(self._loaded, wanted, self.budget):
+            now = time.perf_counter()
+            self.stats.generating_seconds += now - before
+            self.stats.generated_tokens += text.tokens
+            yield _Done(place, text, seconds=now - before)
+            before = time.perf_counter()
 
     def _planned(self, places: Sequence[int], sequences: Sequence[Tokens], *, reuse: bool) -> list[Batch]:
         some = [sequences[place] for place in places]

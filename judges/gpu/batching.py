@@ -50,7 +50,7 @@ def plan(sequences: Sequence[Tokens], *, budget: int, pass_tokens: int, reuse: b
     less. The longest come first, so that a want of memory shows at once.
     """
     everything = Grove(0, tuple(range(len(sequences))))
-    groves = find_trunks(sequences, least=pass_tokens) if reuse else [everything]
+    groves = find_trunks(sequences, least=pass_tokens, fill=budget) if reuse else [everything]
     batches: list[tuple[Batch, int]] = []
     for grove in groves:
         ways = [[Family(0, (place,)) for place in grove.places]]

@@ -71,8 +71,9 @@ def load_tokenizer(name: str, path: str) -> Any:
 
 def _folder(name: str) -> Path:
     """Return where a model's files lie: the folder itself, or the snapshot of a Hub name in this machine's cache."""
-    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: TID251  (its cache is read, the Hub is not asked)
-    from transformers.utils import cached_file
+    # Not transformers' cached_file: it asks the Hub about a name it does not find, whatever it is told.
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     path = Path(name).expanduser()
     if path.is_dir():
@@ -85,12 +86,14 @@ def _folder(name: str) -> Path:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise GpuError(f"There is no folder {path} on this machine. Name a folder with a model's files, or a Hub name.")
     try:
-        found = cached_file(name, "config.json", local_files_only=True)
-    except Exception as error:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError as error:
+        raise GpuError(f"{name!r} is neither a folder here nor a name that the Hub could have: {error}") from error
+    if not isinstance(found, str):
         raise GpuError(
-            f"{name} is neither a folder here nor in this machine's cache of the Hub ({HF_HUB_CACHE}), and nothing is "
-            f"downloaded while judging. Fetch it first: hf download {name}"
-        ) from error
+            f"{name} is neither a folder here nor in this machine's cache of the Hub ({constants.HF_HUB_CACHE}), and "
+            f"nothing is downloaded while judging. Fetch it first: hf download {name}"
+        )
     return Path(found).parent
 
 

@@ -115,7 +115,7 @@ class Passes:
         return model(ids, **options).logits[:, -1]
 
     def _inputs(self, sequences: Sequence[Tokens], before: Context) -> tuple[Any, dict[str, Any], Context]:
-        """Return token ids, [rows, longest], padded on the left; what a pass takes beside them; and the context after."""
+        """Return token ids padded on the left, [rows, longest], what a pass takes beside them, the context after."""
         import torch
 
         pad, device = self.loaded.pad, self.loaded.device

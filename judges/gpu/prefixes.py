@@ -9,7 +9,7 @@ It is never empty: its last position is what is asked for.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 Tokens = tuple[int, ...]
@@ -42,20 +42,32 @@ def shared_length(one: Tokens, other: Tokens) -> int:
     return low
 
 
-def find_trunks(sequences: Sequence[Tokens], *, least: int) -> list[Grove]:
-    """Return groves that hold every place once. A trunk saves more than `least` tokens over the trunk it grows from."""
+def find_trunks(sequences: Sequence[Tokens], *, least: int, fill: int) -> list[Grove]:
+    """Return groves that hold every place once. A trunk saves more than `least` tokens over the one it is part of.
+
+    A grove that is not all there is has `fill` tokens beyond its trunk at least, since each is batched apart: what few
+    share is a branch.
+    """
     order = sorted(range(len(sequences)), key=lambda place: sequences[place])
     shared = _shared_by_neighbours(sequences, order)
+    until = [0, *accumulate(len(sequences[place]) for place in order)]
+
+    def pays(first: int, end: int, length: int, trunk: int) -> bool:
+        """Say whether a range is worth a trunk of a length, within a trunk. Less length never pays more."""
+        apart = (first, end) != (0, len(order))
+        beyond = until[end] - until[first] - (end - first) * trunk
+        return (length - trunk) * (end - first - 1) > least and (beyond >= fill or not apart)
+
     # By the range of the trunk's own sequences in the sorted list, which names it.
     groves: dict[tuple[int, int], tuple[int, list[int]]] = {}
     waiting = [(0, len(order), 0, (0, 0))]
     while waiting:
         first, end, trunk, name = waiting.pop()
-        if (max(shared[first : end - 1], default=0) - trunk) * (end - first - 1) <= least:
+        if not pays(first, end, max(shared[first : end - 1], default=0), trunk):
             groves.setdefault(name, (trunk, []))[1].extend(range(first, end))
             continue
         length = min(shared[first : end - 1])
-        if (length - trunk) * (end - first - 1) > least:
+        if pays(first, end, length, trunk):
             trunk, name = length, (first, end)
         start = first
         for place in range(first, end):

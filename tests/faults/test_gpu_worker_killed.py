@@ -19,7 +19,7 @@ from tests.builders import make_pair, make_project
 from tests.faults.processes import Plant, solo_worker, wait_for_start
 from tests.faults.servers import PrivateRabbitMQ, wait_until
 from tests.faults.sleeping import TASK
-from tests.tiny_models import make_model
+from tests.judges.gpu.tiny_models import save_model
 
 pytestmark = [
     pytest.mark.postgres,
@@ -35,7 +35,7 @@ GROUP = 8
 @pytest.fixture
 def model(settings: Settings, tmp_path: Path) -> Mapping[str, str]:
     """Return the environment of a worker with a tiny model; this process has the same settings."""
-    settings.GPU_MODELS = {"tiny": str(make_model(tmp_path / "tiny"))}
+    settings.GPU_MODELS = {"tiny": save_model(tmp_path / "tiny", max_position_embeddings=4096)}
     settings.GPU_GROUP_SIZE = GROUP
     return {
         "TIEBREAK_GPU_MODELS": json.dumps(settings.GPU_MODELS),

@@ -30,7 +30,7 @@ from judges.preparing import conversation_of, questions_about
 from judges.running import resume, start_run, work_off
 from judges.working import stopping
 from tests.builders import make_pair, make_project
-from tests.tiny_models import make_model
+from tests.judges.gpu.tiny_models import save_model
 
 BATCH = 4
 
@@ -73,12 +73,12 @@ def engine_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]
 
 @pytest.fixture(scope="session")
 def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+    return Path(save_model(tmp_path_factory.mktemp("tiny"), max_position_embeddings=4096))
 
 
 @pytest.fixture(scope="session")
 def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny-reward", reward=True)
+    return Path(save_model(tmp_path_factory.mktemp("reward"), head=True, max_position_embeddings=4096))
 
 
 @pytest.fixture(autouse=True)
@@ -156,15 +156,10 @@ def test_only_models_that_the_operator_named_are_read(settings: Settings, chat_f
         gpu_judge(project)
 
 
-def test_what_a_model_cannot_do_is_said_when_the_judge_is_added(
-    settings: Settings, tmp_path: Path, chat_folder: Path
-) -> None:
+def test_what_a_model_cannot_do_is_said_when_the_judge_is_added(settings: Settings, tmp_path: Path) -> None:
     project = project_with(1)
-    bare = tmp_path / "bare"
-    shutil.copytree(chat_folder, bare)
-    for path in bare.glob("*.jinja"):
-        path.unlink()
-    settings.GPU_MODELS |= {"gone": str(tmp_path / "gone"), "empty": str(tmp_path), "bare": str(bare)}
+    bare = save_model(tmp_path / "bare", template=None)
+    settings.GPU_MODELS |= {"gone": str(tmp_path / "gone"), "empty": str(tmp_path), "bare": bare}
     with pytest.raises(JudgeError, match="There is no folder"):
         gpu_judge(project, model="gone")
     with pytest.raises(JudgeError, match=r"has no config\.json"):
@@ -201,7 +196,7 @@ def test_what_a_judge_of_this_kind_does_not_have_is_refused(overrides: dict[str,
 
 
 def test_a_pair_that_does_not_fit_is_named_before_the_run(settings: Settings, tmp_path: Path) -> None:
-    settings.GPU_MODELS = {"tiny": str(make_model(tmp_path / "short", context=2500))}
+    settings.GPU_MODELS = {"tiny": save_model(tmp_path / "short", max_position_embeddings=2500)}
     project = project_with(2)
     version = gpu_judge(project)
     make_pair(project, response_a="word " * 600, response_b="short", external_id="the-long-one")
@@ -221,7 +216,7 @@ def test_other_weights_under_the_same_name_are_another_version(
     project = project_with(1)
     version = gpu_judge(project)
     assert gpu_judge(project).pk == version.pk
-    make_model(folder, seed=1)
+    save_model(folder, max_position_embeddings=4096, intermediate_size=32)
     with pytest.raises(JudgeError, match="The files of the model tiny changed since"):
         start_run(version, send=False)
     second = gpu_judge(project)
@@ -352,7 +347,9 @@ def test_forked_workers_are_refused_with_what_to_do(
     assert "celery -A config worker -Q judges.gpu -P solo" in report.reason
 
 
-def test_another_model_takes_the_place_of_the_one_that_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_model_takes_the_place_of_the_one_that_was_loaded(
+    monkeypatch: pytest.MonkeyPatch, chat_folder: Path, reward_folder: Path
+) -> None:
     loads: list[str] = []
     load = Engine.load
 
@@ -365,7 +362,7 @@ def test_another_model_takes_the_place_of_the_one_that_was_loaded(monkeypatch: p
     project = project_with(1)
     for name, model, protocol in (("l", "tiny", "letter"), ("w", "tiny", "pairwise"), ("r", "reward", "reward")):
         work_off(start_run(gpu_judge(project, name, model=model, protocol=protocol), send=False))
-    assert loads == ["tiny", "tiny-reward"]
+    assert loads == [chat_folder.name, reward_folder.name]
     computing.unload()
 
 
