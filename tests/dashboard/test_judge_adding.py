@@ -45,7 +45,18 @@ def test_only_the_fields_of_the_kind_are_asked(ada: Client, project: Project, ki
     assert ("base_url" in fields) == (kind in served)
     assert ("members" in fields) == (kind == "jury")
     assert ("unsure_below" in fields) == (kind == "cascade")
-    assert ("protocol" in fields) == (kind in {"openai", "batch"})
+    assert ("protocol" in fields) == (kind in {"openai", "batch", "gpu"})
+    assert ("dtype" in fields) == (kind == "gpu")
+
+
+def test_without_models_that_the_operator_named_the_form_says_what_to_set(ada: Client, project: Project) -> None:
+    url = f"{NEW}?kind=gpu"
+    assert "The operator sets TIEBREAK_GPU_MODELS" in ada.get(url).text
+    values = {"name": "ours", "model": "/etc", "protocol": "letter", "scale": "5", "dtype": "bfloat16"}
+    response = ada.post(url, values)
+    assert response.status_code == 422
+    assert "model" in response.context["form"].errors
+    assert not Judge.objects.exists()
 
 
 def test_adding_the_length_rule_leads_to_its_page(ada: Client, project: Project) -> None:

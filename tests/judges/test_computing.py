@@ -1,5 +1,6 @@
 """Judges whose model runs inside the worker, from definition to preferences: a tiny model of random weights on CPU."""
 
+import json
 import math
 import shutil
 import threading
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from annotation.models import Pair, Preference, Project, Rating
+from annotation.models import Pair, Preference, Project, Rating, User
 from config.celery import app as celery
 from judges import computing, working
 from judges.claiming import Claim, claim, renew
@@ -390,3 +392,24 @@ def test_a_command_makes_and_runs_the_judge(capsys: pytest.CaptureFixture[str]) 
     assert "ours v1: 4 answered, 0 failed, 0 waiting (done)." in capsys.readouterr().out
     with pytest.raises(CommandError, match="no model 'other'"):
         call_command("add_judge", project.slug, "theirs", kind="gpu", model="other", protocol="letter")
+
+
+def test_the_page_shows_what_a_model_is_given_and_adds_the_judge(client: Client) -> None:
+    project = make_project()
+    make_pair(project, prompt="Why is the sky blue?", response_a="It scatters.", response_b="It is paint.")
+    client.force_login(User.objects.get(username="ada"))
+    url = f"/projects/{project.slug}/judges/new/?kind=gpu"
+    values = {"name": "ours", "model": "tiny", "protocol": "letter", "tie": "on", "scale": "5", "dtype": "float32"}
+    shown = client.post(url, {**values, "preview": "1"}).context["preview"]
+    assert shown.error == ""
+    assert shown.sent.messages[0]["content"].endswith("Answer with nothing but A, B or C (equally good).")
+    assert "Why is the sky blue?" in shown.sent.messages[1]["content"]
+    assert shown.sent.messages[1]["content"].endswith("Answer with the letter alone.")
+    assert json.loads(shown.sent.settings) == {"probabilities_of": ["A", "B", "C"]}
+    scored = client.post(url, {**values, "model": "reward", "protocol": "reward", "preview": "1"}).context["preview"]
+    assert [message["content"] for message in scored.sent.messages] == ["Why is the sky blue?", "It scatters."]
+    wrong = client.post(url, {**values, "protocol": "reward"})
+    assert "needs a sequence classification head" in wrong.context["form"].errors["model"][0]
+    client.post(url, values)
+    version = JudgeVersion.objects.get()
+    assert (version.model, version.protocol, version.sampling["dtype"]) == ("tiny", "letter", "float32")

@@ -276,9 +276,7 @@ def test_queue_that_metrics_tell_slows_the_asking_down_and_the_reason_is_kept(db
         row = ModelServer.objects.get()
         assert server.others[0].path == "/metrics"
     assert row.concurrency == 12
-    assert row.reason == (
-        "30 conversations wait in it while it computes 8, so it gets 12 calls at once instead of 16."
-    )
+    assert row.reason == ("30 conversations wait in it while it computes 8, so it gets 12 calls at once instead of 16.")
 
 
 def test_server_that_tells_nothing_is_not_asked_for_it(db: None) -> None:

@@ -1,8 +1,10 @@
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -545,3 +547,25 @@ def test_workers_of_a_rule_whose_batches_cross_do_not_wait_for_each_other(monkey
         thread.join(timeout=60)
     assert errors == []
     assert run.verdicts.filter(state=VerdictState.DONE).count() == 4
+
+
+# --- The order of questions -------------------------------------------------------------------------------------------
+
+
+def test_questions_that_share_a_prefix_follow_each_other(server: JudgeServer, settings: Settings) -> None:
+    settings.JUDGE_CONCURRENCY = 1
+    project = make_project(with_people=False)
+    prompts = [make_prompt(project, f"Question {number}?") for number in range(3)]
+    for number in range(3):
+        # Pairs of the same prompt are imported apart from each other.
+        for prompt in prompts:
+            make_pair(project, prompt=prompt, response_a=f"long answer {number}", response_b=f"short {number}")
+    work_off(start_run(judge_of(project, server.base_url), send=False))
+    asked = [
+        (re.findall(r"Question \d", str(call.body["messages"][-1]["content"]))[0], {call.first, call.second})
+        for call in server.calls
+    ]
+    assert len(asked) == 18
+    prompts_in_turn = [prompt for prompt, _ in asked]
+    assert [len(list(group)) for _, group in groupby(prompts_in_turn)] == [6, 6, 6]
+    assert all(asked[place] == asked[place + 1] for place in range(0, 18, 2))
