@@ -24,7 +24,7 @@ from judges.running import start_run, unasked_pairs
 PROBE_PAIRS = 200
 # Below this a mean over prompts has no interval worth its name.
 LEAST_PROMPTS = 10
-# Two-sided 95 % of a normal distribution; with the fewest prompts a t distribution's would be a seventh wider.
+# Two-sided 95 % of a normal distribution.
 Z = 1.96
 # Of a run's answers by time, the first and last tenth are its start and its end, not its pace.
 TRIMMED = 0.1
@@ -192,7 +192,9 @@ def total_of(mean: Mean, pairs: int) -> Range:
     if mean.prompts < LEAST_PROMPTS:
         return Range(value)
     others = max(1.0, pairs / mean.pairs_per_prompt)
-    half = Z * pairs * math.sqrt(mean.variance * (1.0 + mean.prompts / others))
+    # Of a t distribution, by its first terms (Abramowitz and Stegun 26.7.5).
+    quantile = Z + (Z**3 + Z) / (4 * (mean.prompts - 1))
+    half = quantile * pairs * math.sqrt(mean.variance * (1.0 + mean.prompts / others))
     return Range(value, max(0.0, value - half), value + half)
 
 
