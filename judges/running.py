@@ -39,6 +39,9 @@ from judges.working import Work, pause_run, release_expired
 
 TASK = "judges.tasks.judge_chunk"
 GPU_TASK = "judges.tasks.judge_on_gpu"
+# Millions of questions wait for a few GPUs: so many messages of a run at once, and more by the sweeps, so that fewer
+# wait for longer than they are trusted and are sent a second time.
+GPU_MESSAGES = 64
 SUBMIT_TASK = "judges.tasks.submit_batches"
 FINISHED = "judge_run_finished"
 OPEN = (VerdictState.PENDING, VerdictState.CLAIMED)
@@ -307,13 +310,16 @@ def send_waiting(run: JudgeRun, *, now: datetime) -> int:
     if run.version.judge.kind in COMBINED | {JudgeKind.BATCH}:
         return 0
     unsent = _waiting(run).filter(Q(lease_until=None) | Q(lease_until__lt=now))
+    on_gpu = run.version.judge.kind == JudgeKind.GPU
+    task, size = (GPU_TASK, settings.GPU_CHUNK_SIZE) if on_gpu else (TASK, settings.JUDGE_CHUNK_SIZE)
+    if on_gpu:
+        spoken_for = _waiting(run).filter(lease_until__gte=now).count()
+        unsent = unsent[: max(0, GPU_MESSAGES * size - spoken_for)]
     sent = 0
     waiting = list(unsent.values_list("pk", "attempts"))
     fresh = [pk for pk, attempts in waiting if not attempts]
     # What was asked when a worker died may be what ended it: apart from the others, and one at a time (`judge_chunk`).
     suspects = [pk for pk, attempts in waiting if attempts]
-    on_gpu = run.version.judge.kind == JudgeKind.GPU
-    task, size = (GPU_TASK, settings.GPU_CHUNK_SIZE) if on_gpu else (TASK, settings.JUDGE_CHUNK_SIZE)
     for chunk in (*_batched(fresh, size), *_batched(suspects, size)):
         rows = Verdict.objects.filter(pk__in=chunk, state=VerdictState.PENDING)
         _speak_for(rows, until=now + timedelta(seconds=settings.JUDGE_LEASE_SECONDS))

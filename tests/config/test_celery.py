@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def on_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_queue_survives_its_broker_and_sets_poison_aside(on_rabbitmq: dict[str, Any]) -> None:
     dead, exchange = on_rabbitmq["dead"]
-    assert set(on_rabbitmq["queues"]) == {"default", "judges", "routing", "exports"}
+    assert set(on_rabbitmq["queues"]) == {"default", "judges", "judges.gpu", "routing", "exports"}
     assert dead not in on_rabbitmq["queues"], "a worker would read what was set aside"
     for arguments in on_rabbitmq["queues"].values():
         assert arguments["x-queue-type"] == "quorum"
@@ -83,7 +84,37 @@ def test_what_is_scheduled_exists_and_does_not_pile_up(on_rabbitmq: dict[str, An
 def test_scheduled_looks_do_not_wait_behind_the_work_they_heal(on_rabbitmq: dict[str, Any]) -> None:
     route = on_rabbitmq["route"]
     assert (route["judges.tasks.judge_chunk"], route["routing.tasks.resolve_pair"]) == ("judges", "routing")
+    assert route["judges.tasks.judge_on_gpu"] == "judges.gpu"
     assert route["judges.tasks.sweep_runs"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("pool", "refused"), [("prefork", True), ("gevent", True), ("processes", True), ("solo", False), ("threads", False)]
+)
+def test_a_worker_that_runs_models_has_one_process_and_no_heartbeats(pool: str, refused: bool) -> None:
+    from celery.concurrency import ALIASES
+
+    from config.celery import prepare_for_gpu
+
+    # What a command line's -P comes to: the class of the pool, which is imported for it.
+    module = ALIASES[pool].partition(":")[0]
+    options = {"queues": ["judges.gpu"], "pool_cls": type("TaskPool", (), {"__module__": module})}
+    conf = SimpleNamespace(worker_pool="prefork", broker_heartbeat=120)
+    if refused:
+        with pytest.raises(SystemExit, match=r"celery -A config worker -Q judges\.gpu -P solo"):
+            prepare_for_gpu(conf=conf, options=options)
+    else:
+        prepare_for_gpu(conf=conf, options=options)
+    assert conf.broker_heartbeat == (120 if refused else 0)
+
+
+def test_workers_of_other_queues_keep_their_pool_and_heartbeats() -> None:
+    from config.celery import prepare_for_gpu
+
+    conf = SimpleNamespace(worker_pool="prefork", broker_heartbeat=120)
+    for queues in ("default,judges", ["judges"], None):
+        prepare_for_gpu(conf=conf, options={"queues": queues})
+    assert conf.broker_heartbeat == 120
 
 
 def test_a_broker_in_a_folder_knows_no_queue_arguments(tmp_path: Path) -> None:

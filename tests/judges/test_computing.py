@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from pytest_django import Settings
 
 from annotation.models import Pair, Preference, Project, Rating, User
 from config.celery import app as celery
-from judges import computing, working
+from judges import computing, running, working
 from judges.claiming import Claim, claim, renew
 from judges.defining import add_judge
 from judges.errors import JudgeError
@@ -413,3 +414,21 @@ def test_the_page_shows_what_a_model_is_given_and_adds_the_judge(client: Client)
     client.post(url, values)
     version = JudgeVersion.objects.get()
     assert (version.model, version.protocol, version.sampling["dtype"]) == ("tiny", "letter", "float32")
+
+
+def test_a_long_run_has_so_many_messages_at_once_and_the_sweep_sends_more(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    settings.GPU_CHUNK_SIZE = 2
+    monkeypatch.setattr(running, "GPU_MESSAGES", 3)
+    sent: list[list[str]] = []
+    monkeypatch.setattr(running, "wake", lambda _tasks, payload: sent.append(payload["verdict_ids"]) or True)
+    with django_capture_on_commit_callbacks(execute=True):
+        run = start_run(gpu_judge(project_with(5)))
+    assert [len(ids) for ids in sent] == [2, 2, 2]
+    running.sweep(now=timezone.now())
+    assert len(sent) == 3
+    claim(run, [(uuid.UUID(pk), Decimal(0)) for pk in sent[0]])
+    running.sweep(now=timezone.now())
+    assert len(sent) == 4
+    assert len({pk for ids in sent for pk in ids}) == 8
