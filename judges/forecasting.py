@@ -147,8 +147,7 @@ def foretell(version: JudgeVersion, *, rest: int | None = None) -> Foretold | No
     if forecast.pairs_per_second:
         # How far the mean may be off is how far the pace may.
         value = rest / forecast.pairs_per_second
-        scale = value / taken.value if taken.value else 0.0
-        seconds = Range(value, *(None if bound is None else bound * scale for bound in taken[1:]))
+        seconds = _scaled(taken, value / taken.value) if taken.value else Range(value)
         rate = _inverse(seconds, rest, forecast.pairs_per_second)
     on_gpu = version.judge.kind == JudgeKind.GPU
     return Foretold(
@@ -208,7 +207,8 @@ def pace(times: Sequence[datetime]) -> float | None:
 
 
 def _scaled(one: Range, factor: float) -> Range:
-    return Range(*(None if bound is None else bound * factor for bound in one))
+    low, high = (None if bound is None else bound * factor for bound in (one.low, one.high))
+    return Range(one.value * factor, low, high)
 
 
 def _inverse(seconds: Range, rest: int, value: float) -> Range:

@@ -27,7 +27,7 @@ TOKENS_PER_MESSAGE = 16
 
 
 class Usage(Shape):
-    """What a call took, as a reply has it. `cached_tokens` are some of the prompt's; `seconds` its share of a batch."""
+    """The tokens of a call, as a reply or an answer has them. `cached_tokens` are some of the prompt's."""
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -41,19 +41,12 @@ class Usage(Shape):
     def cached_tokens(self) -> int | None:
         """Of those read, the ones the server had in its cache."""
 
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-
 
 def cost_of(version: JudgeVersion, reply: Usage) -> Decimal | None:
     """Return the price of one call in US dollars, rounded up to a millionth; None where anything is unknown.
 
-    Input that the server had in its cache costs its own price where the version has one. A model on a GPU of ours costs
-    its share of an hour.
+    Input that the server had in its cache costs its own price where the version has one.
     """
-    if version.price_gpu_usd_per_hour:
-        return _of_an_hour(version.price_gpu_usd_per_hour, Decimal(reply.seconds))
     price_in, price_out = version.price_input_usd_per_million, version.price_output_usd_per_million
     if price_in is None or price_out is None or reply.prompt_tokens is None or reply.completion_tokens is None:
         return None
@@ -63,6 +56,11 @@ def cost_of(version: JudgeVersion, reply: Usage) -> Decimal | None:
     if cached and price_cached is not None:
         cost += price_cached * cached
     return (cost / 1_000_000).quantize(MICRO_DOLLAR, rounding=ROUND_UP)
+
+
+def cost_of_time(version: JudgeVersion, seconds: float) -> Decimal:
+    """Return the price of a GPU's seconds in US dollars, rounded up to a millionth; 0 for a version without a price."""
+    return _of_an_hour(version.price_gpu_usd_per_hour or Decimal(0), Decimal(seconds))
 
 
 def largest_cost(version: JudgeVersion, question: Question) -> Decimal | None:

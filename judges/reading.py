@@ -16,7 +16,7 @@ from judges.clients import Reply
 from judges.models import JudgeVersion, Order
 from judges.options import Options, read_options
 from judges.parsing import ParsedAnswer, Path, brief, parse_answer, read_label, read_score, storable
-from judges.paying import cost_of
+from judges.paying import cost_of, cost_of_time
 from judges.prompting import DECISION_LABELS, Labels, layout_of, max_tokens_for, shown_choice, wants_logprobs
 from judges.questions import Answer, Protocol, Question
 from judges.tagging import FIRST_FIELD, read_tags
@@ -344,7 +344,8 @@ def _score(options: Options, one: Summary) -> float:
 
 def _spent(version: JudgeVersion, question: Question, replies: Sequence[Reply]) -> Answer:
     """Return an answer that holds what the replies used: sums, None where any of them gave none."""
-    costs = [cost_of(version, reply) for reply in replies]
+    by_time = version.price_gpu_usd_per_hour is not None
+    costs = [cost_of_time(version, one.seconds) if by_time else cost_of(version, one) for one in replies]
     return Answer(
         question.verdict_id,
         raw=storable("\n\n".join(_raw(reply) for reply in replies)),

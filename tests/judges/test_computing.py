@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +69,7 @@ def engine_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]
 
     def put(engine: Any) -> None:
         computing.unload()
-        monkeypatch.setattr(computing.Engine, "load", lambda *_arguments, **_options: engine)
+        monkeypatch.setattr(Engine, "load", lambda *_arguments, **_options: engine)
 
     yield put
     computing.unload()
@@ -126,7 +127,7 @@ def test_letters_are_weighed_in_both_orders_and_become_preferences(chat_folder: 
             "tiny",
         )
     preference = Preference.objects.get(pair=pair, rater=version.rater, is_current=True)
-    mean = (rows["ab"].prob_a + rows["ba"].prob_a) / 2
+    mean = fmean(row.prob_a for row in rows.values() if row.prob_a is not None)
     assert preference.prob_a == pytest.approx(mean)
 
 
@@ -139,6 +140,8 @@ def test_reward_is_a_score_a_response_and_the_difference_decides(reward_folder: 
     for pair in Pair.objects.filter(project=project):
         rows = {row.order: row for row in pair.verdicts.all()}
         a, b = rows[Order.ONLY_A].score_a, rows[Order.ONLY_B].score_b
+        assert a is not None
+        assert b is not None
         preference = Preference.objects.get(pair=pair, is_current=True)
         assert preference.prob_a == pytest.approx(1 / (1 + math.exp(b - a)))
         assert preference.meta["score_a"] == a
@@ -311,7 +314,9 @@ def test_a_lease_that_somebody_else_holds_is_not_renewed() -> None:
     renew([first, second])
     leases = dict(run.verdicts.values_list("pk", "lease_until"))
     assert leases[first.verdict_id] == theirs
-    assert leases[second.verdict_id] > theirs
+    renewed = leases[second.verdict_id]
+    assert renewed is not None
+    assert renewed > theirs
 
 
 def test_one_conversation_that_fails_fails_alone(engine_is: Callable[[Any], None]) -> None:
@@ -361,7 +366,7 @@ def test_another_model_takes_the_place_of_the_one_that_was_loaded(
         return load(name, *arguments, **options)
 
     computing.unload()
-    monkeypatch.setattr(computing.Engine, "load", counted)
+    monkeypatch.setattr(Engine, "load", counted)
     project = project_with(1)
     for name, model, protocol in (("l", "tiny", "letter"), ("w", "tiny", "pairwise"), ("r", "reward", "reward")):
         work_off(start_run(gpu_judge(project, name, model=model, protocol=protocol), send=False))
@@ -377,9 +382,12 @@ def test_its_questions_go_to_the_queue_of_workers_with_a_gpu(
 ) -> None:
     settings.GPU_CHUNK_SIZE = 4
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(
-        "judges.running.wake", lambda tasks, payload: sent.append((tasks[0], len(payload["verdict_ids"]))) or True
-    )
+
+    def wake(tasks: Sequence[str], payload: dict[str, Any]) -> bool:
+        sent.append((tasks[0], len(payload["verdict_ids"])))
+        return True
+
+    monkeypatch.setattr(running, "wake", wake)
     with django_capture_on_commit_callbacks(execute=True):
         start_run(gpu_judge(project_with(3)))
     assert sent == [("judges.tasks.judge_on_gpu", 4), ("judges.tasks.judge_on_gpu", 2)]
@@ -422,7 +430,12 @@ def test_a_long_run_has_so_many_messages_at_once_and_the_sweep_sends_more(
     settings.GPU_CHUNK_SIZE = 2
     monkeypatch.setattr(running, "GPU_MESSAGES", 3)
     sent: list[list[str]] = []
-    monkeypatch.setattr(running, "wake", lambda _tasks, payload: sent.append(payload["verdict_ids"]) or True)
+
+    def wake(_tasks: Sequence[str], payload: dict[str, Any]) -> bool:
+        sent.append(payload["verdict_ids"])
+        return True
+
+    monkeypatch.setattr(running, "wake", wake)
     with django_capture_on_commit_callbacks(execute=True):
         run = start_run(gpu_judge(project_with(5)))
     assert [len(ids) for ids in sent] == [2, 2, 2]

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -18,7 +19,7 @@ from judges.running import work_off
 from tests.builders import make_pair, make_project, make_prompt
 from tests.judge_server import JudgeServer
 
-PRICES = {"price_input_usd_per_million": Decimal(10), "price_output_usd_per_million": Decimal(0)}
+PRICES: dict[str, Any] = {"price_input_usd_per_million": Decimal(10), "price_output_usd_per_million": Decimal(0)}
 
 
 def test_mean_is_that_of_pairs_and_not_of_prompts() -> None:

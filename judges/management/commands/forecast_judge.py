@@ -70,7 +70,8 @@ def _said(one: Range | None, form: str) -> str:
 
 
 def _hours(seconds: Range) -> Range:
-    return Range(*(None if bound is None else bound / 3600 for bound in seconds))
+    low, high = (None if bound is None else bound / 3600 for bound in (seconds.low, seconds.high))
+    return Range(seconds.value / 3600, low, high)
 
 
 def _as_json(told: Foretold) -> dict[str, Any]:
