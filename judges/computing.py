@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from billiard.process import current_process
 from django.conf import settings
@@ -200,7 +200,7 @@ def _engine_of(version: JudgeVersion) -> Engine:
     facts = require_model(version.model, protocol=version.protocol, options=read_options(version.options))
     require_same_files(version, facts)
     wanted = EngineSettings(
-        device=settings.GPU_DEVICE,
+        device=cast("Literal['auto', 'cpu', 'cuda']", settings.GPU_DEVICE),
         dtype=version.sampling.get("dtype", "auto"),
         tokens_a_batch=settings.GPU_TOKENS_A_BATCH,
     )

@@ -127,6 +127,7 @@ def deliveries(plant: Plant, queue: str) -> int:
     return at_work.log.read_text().count(f"{TASK}[") - at_work.log.read_text().count("succeeded")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_task_that_computes_longer_than_heartbeats_allow_keeps_its_connection(plant: Plant) -> None:
     assert deliveries(plant, "judges.gpu") == 1
