@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 SERVE ?= 1
 PORT ?= 8000
 
-.PHONY: help demo up test test-slow lint format messages lock bench bench-judging bench-routing bench-screen clean
+.PHONY: help demo up gpu test test-slow lint format messages lock bench bench-judging bench-routing bench-screen bench-gpu clean
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
@@ -27,6 +27,14 @@ $(VENV)/.local: requirements-local.txt $(VENV)/.runtime
 	@$(PY) -m pip install --quiet --no-deps --requirement requirements-local.txt && touch $@ \
 		|| echo "The local judge's packages could not be installed; the demo goes on without it."
 
+# The default wheel of torch for Linux brings CUDA: some 3 GB. Where there is no GPU, pip's own settings can name an index
+# of builds for CPUs (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL); the version is the same.
+$(VENV)/.gpu: requirements-gpu.txt $(VENV)/.runtime
+	$(PY) -m pip install --quiet --requirement requirements-gpu.txt
+	@touch $@
+
+gpu: $(VENV)/.gpu ## what judges on this machine's own GPU need: torch (with CUDA, some 3 GB) and transformers
+
 demo: $(VENV)/.runtime $(VENV)/.local ## the whole job on the bundled sample, then the web site (SERVE=0: stop after the job)
 	$(PY) manage.py demo
 	@if [ "$(SERVE)" != "0" ]; then $(PY) manage.py up --port $(PORT); fi
@@ -37,7 +45,7 @@ up: $(VENV)/.runtime ## web, workers and scheduler on this machine
 # On SQLite first; then, where DATABASE_URL and BROKER_URL name servers, on those all that touches a database or a service.
 test: $(VENV)/.dev $(VENV)/.local ## all tests; what needs a missing service is skipped with its reason (REQUIRE_SERVICES=1: fails)
 ifdef DATABASE_URL
-	env -u DATABASE_URL -u BROKER_URL $(PY) -m pytest -n 2 -m "not (postgres or rabbitmq or browser or consumers or local_judge or shared_data or slow)"
+	env -u DATABASE_URL -u BROKER_URL $(PY) -m pytest -n 2 -m "not (postgres or rabbitmq or browser or consumers or local_judge or gpu_judge or shared_data or slow)"
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not (slow or pure or either_database)"
 else
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
@@ -70,7 +78,7 @@ lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 requirements/dev.in -c requirements.txt -o requirements-dev.txt
 
 bench: $(VENV)/.dev ## speed, as ratios to a floor measured in the same run
-	@for script in $(filter-out bench/routing%.py bench/screen%.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in $(filter-out bench/routing%.py bench/screen%.py bench/gpu%.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 
 bench-judging: $(VENV)/.dev ## verdicts a second beside a plain client loop: on SQLite and, with DATABASE_URL, on that
 	env -u DATABASE_URL $(PY) bench/judging.py
@@ -86,6 +94,10 @@ bench-routing: $(VENV)/.dev ## every figure the router is held to, with its inte
 bench-screen: $(VENV)/.dev ## how fast the annotation screen serves, against its floors: SQLite and, with DATABASE_URL, that (QUICK=1)
 	$(PY) bench/screen.py $(if $(QUICK),--quick)
 	$(PY) bench/screen_browser.py
+
+# On a GPU with models of 0.5, 1.5 and 8 billion parameters; without one a tiny model, whose ratios alone mean something.
+bench-gpu: $(VENV)/.dev $(VENV)/.gpu ## how far judges in this process use the GPU, against their floors (docs/gpu.md)
+	$(PY) bench/gpu_judging.py
 
 clean: ## remove the virtual environment and everything the application wrote
 	rm -rf $(VENV) var

@@ -159,7 +159,7 @@ class Engine:
 
     def _planned(self, places: Sequence[int], sequences: Sequence[Tokens], *, reuse: bool) -> list[Batch]:
         some = [sequences[place] for place in places]
-        found = plan(some, budget=self.budget, pass_tokens=self.settings.pass_tokens, reuse=reuse)
+        found = plan(some, budget=self.budget, pass_tokens=self._loaded.pass_tokens, reuse=reuse)
         return [batch.renamed(places) for batch in found]
 
     def _survive(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from judges.gpu.asking import EngineSettings, ModelFacts, Needs
 from judges.gpu.checking import check_model, load_tokenizer
-from judges.gpu.devices import TOKENS_A_BATCH, attention_of, device_of, dtype_of
+from judges.gpu.devices import PASS_TOKENS, TOKENS_A_BATCH, attention_of, device_of, dtype_of
 from judges.gpu.errors import GpuError
 
 # The tokens that are tried to see whether a prefix computed apart changes the answer, and how far rounding may take it.
@@ -23,6 +23,7 @@ class Loaded(NamedTuple):
     device: Any
     dtype: Any
     budget: int
+    pass_tokens: int
     pad: int
     takes: frozenset[str]
 
@@ -54,6 +55,7 @@ def prepare(model: Any, tokenizer: Any, facts: ModelFacts, settings: EngineSetti
         device=model.device,
         dtype=model.dtype,
         budget=settings.tokens_a_batch or TOKENS_A_BATCH[model.device.type],
+        pass_tokens=settings.pass_tokens or PASS_TOKENS[model.device.type],
         # Padding is masked, so it matters only that the embedding has it.
         pad=next(pad for pad in pads if pad is not None and 0 <= pad < facts.vocabulary),
         takes=frozenset(inspect.signature(model.forward).parameters) & {"position_ids", "logits_to_keep"},

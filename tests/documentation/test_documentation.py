@@ -46,7 +46,11 @@ def test_every_verb_of_the_architecture_page_exists() -> None:
 def test_every_direct_dependency_has_its_reason() -> None:
     reasons = text_of("docs/dependencies.md")
     lists = text_of(
-        "requirements/runtime.in", "requirements/dev.in", "requirements-local.txt", "requirements-consumers.txt"
+        "requirements/runtime.in",
+        "requirements/dev.in",
+        "requirements-local.txt",
+        "requirements-gpu.txt",
+        "requirements-consumers.txt",
     )
     names = re.findall(r"^([a-z][\w-]*)", lists, flags=re.MULTILINE)
     assert len(names) > 30

@@ -82,7 +82,8 @@ def test_prefix_reuse_equals_none(chat_model: str, attention: str) -> None:
 def test_other_models_answer_alike_batched_and_single(tmp_path: Any, one_thread: None, kind: str) -> None:
     from tests.judges.gpu.tiny_models import save_model
 
-    folder = save_model(tmp_path, kind=kind, **({"sliding_window": 16} if kind == "Mistral" else {}))
+    window: dict[str, Any] = {"sliding_window": 16} if kind == "Mistral" else {}
+    folder = save_model(tmp_path, kind=kind, **window)
     asked = both_orders(5, seed=2)
     engine = make_engine(folder)
     together = by_place(engine.answer(asked))
@@ -303,7 +304,13 @@ def test_memory_is_given_back_before_a_smaller_batch_is_tried(chat_model: str, m
 
     forgotten: list[int] = []
     original = engine._passes.forget
-    monkeypatch.setattr(engine._passes, "forget", lambda: (forgotten.append(len(engine._passes._trunks)), original()))
+
+    def forget() -> None:
+        forgotten.append(len(engine._passes._trunks))
+        original()
+        assert not engine._passes._trunks
+
+    monkeypatch.setattr(engine._passes, "forget", forget)
     forward(engine, monkeypatch, once)
     assert not [one.error for one in engine.answer(both_orders(6)) if one.error]
     assert forgotten == [1]

@@ -7,7 +7,7 @@ import pytest
 
 from judges.gpu import Conversation, Engine, Outcome, answering
 from judges.gpu.encoding import encode
-from judges.gpu.generating import CONTINUOUS_FROM, Wanted, Written
+from judges.gpu.generating import CONTINUOUS_FROM, Wanted, Written, write
 from judges.gpu.loading import Loaded
 from tests.judges.gpu.asked import both_orders, by_place, compare, gap
 
@@ -27,11 +27,10 @@ def ending(engine: Engine) -> Engine:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many texts each batch that is written has."""
     sizes: list[int] = []
-    original = answering.write
 
     def counted(loaded: Loaded, wanted: Sequence[Wanted]) -> list[Written]:
         sizes.append(len(wanted))
-        return original(loaded, wanted)
+        return write(loaded, wanted)
 
     monkeypatch.setattr(answering, "write", counted)
     return sizes
@@ -136,16 +135,15 @@ def test_want_of_memory_while_writing_halves_batches(ending: Engine, monkeypatch
 
     asked, sizes = reasons(4), []
     wanted = written_alone(ending, asked)
-    original = answering.write
 
     def three_at_most(loaded: Loaded, some: Sequence[Wanted]) -> list[Written]:
         sizes.append(len(some))
         if len(some) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return original(loaded, some)
+        return write(loaded, some)
 
     monkeypatch.setattr(answering, "write", three_at_most)
-    ending.settings = ending.settings._replace(pass_tokens=5000)
+    ending._loaded = ending._loaded._replace(pass_tokens=5000)
     assert told(by_place(ending.answer(asked))) == wanted
     assert ending.stats.out_of_memory == sum(size > 3 for size in sizes) > 0
 
@@ -154,12 +152,11 @@ def test_a_fault_while_writing_is_one_conversations(ending: Engine, monkeypatch:
     asked = reasons(3)
     asked[2] = compare("poison ~", "a", "b")._replace(max_tokens=4)
     tilde = ending._loaded.tokenizer.convert_tokens_to_ids("~")
-    original = answering.write
 
     def poisoned(loaded: Loaded, some: Sequence[Wanted]) -> list[Written]:
         if any(tilde in one.tokens for one in some):
             raise ValueError("no text for this")
-        return original(loaded, some)
+        return write(loaded, some)
 
     monkeypatch.setattr(answering, "write", poisoned)
     outcomes = by_place(ending.answer(asked))
