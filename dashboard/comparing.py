@@ -172,6 +172,7 @@ def facts_of(version: JudgeVersion) -> list[tuple[str, str]]:
     facts = [("Kind", TITLES.get(version.judge.kind, version.judge.get_kind_display()))]
     facts += [("Server", version.base_url)] if version.base_url else []
     facts += [("Model", version.model)] if version.model else []
+    facts += [("Files", version.files_hash[:12])] if version.files_hash else []
     if version.protocol != version.judge.kind:
         facts.append(("Asked", PROTOCOL_NAMES.get(version.protocol, version.protocol)))
     facts += [(SAMPLING_NAMES.get(name, name), str(value)) for name, value in sorted(version.sampling.items())]
@@ -195,8 +196,6 @@ def changes_between(before: JudgeVersion | None, after: JudgeVersion) -> list[st
     ]
     if before.prompt_template != after.prompt_template:
         changes.append("the instructions (guidelines, criteria or wording)")
-    if before.files_hash != after.files_hash:
-        changes.append("the model's files")
     if before.fitted != after.fitted:
         changes.append("the labels it was fitted to")
     return changes or ["how prompts are laid out"]

@@ -139,3 +139,25 @@ def test_a_task_that_computes_longer_than_heartbeats_allow_keeps_its_connection(
 def test_with_heartbeats_the_same_task_loses_its_connection_and_comes_again(plant: Plant) -> None:
     deliveries(plant, "judges")
     assert "Connection" in (plant.folder / "gpu.log").read_text()
+
+
+@pytest.mark.slow
+def test_stopped_worker_stores_its_batch_and_gives_the_rest_back(plant: Plant, model: Mapping[str, str]) -> None:
+    run = start_run(tiny_judge(PAIRS))
+    at_work = solo_worker(plant._replace(more=model))
+    try:
+        wait_until(lambda: len(answered_at(run)) >= 8, seconds=120, what="8 verdicts")
+        at_work.stop(seconds=60)
+        before = answered_at(run)
+        assert len(before) < 2 * PAIRS, "the run ended before the worker was stopped"
+        waiting = run.verdicts.exclude(state=VerdictState.DONE)
+        # As if they had never been asked: the next worker takes them at once, whatever the leases.
+        assert set(waiting.values_list("state", "attempts")) == {(VerdictState.PENDING.value, 0)}
+        at_work.restart()
+        wait_until(lambda: is_over(run), seconds=120, what="the run ends")
+    finally:
+        at_work.kill()
+    after = answered_at(run)
+    assert len(after) == 2 * PAIRS
+    assert {pk: after[pk] for pk in before} == before
+    assert not run.verdicts.filter(attempts__gt=1).exists()
