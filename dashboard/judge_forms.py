@@ -179,12 +179,12 @@ PROTOCOLS = (
     ),
 )
 GPU_PROTOCOL_NAMES = [
-    (Protocol.LETTER, "Verdict first: the probability of each letter, nothing is written"),
-    (Protocol.RATING, "Rating: the probability of each score, of each response alone"),
-    (Protocol.REWARD, "Reward model: its own score of each response"),
-    (Protocol.PAIRWISE, "Reason first: writes its reasons, then a choice; many times slower"),
+    (Protocol.LETTER, "Verdict first, one letter"),
+    (Protocol.RATING, "Rating"),
+    (Protocol.REWARD, "Reward model"),
+    (Protocol.PAIRWISE, "Reason first, slow"),
 ]
-DTYPE_NAMES = [("bfloat16", "bfloat16, what GPUs are fastest in"), ("float32", "float32, exact and slow")]
+DTYPE_NAMES = [("bfloat16", "bfloat16, fast"), ("float32", "float32, exact")]
 SCORING_NAMES = [
     ("expectation", "Mean of the scores, weighted by their probability"),
     ("mode", "The likeliest score"),
@@ -410,7 +410,13 @@ class GpuForm(JudgeForm):
     """A model that our own workers run: one of those the operator named, and how it is read."""
 
     model = forms.ChoiceField(label="Model")
-    protocol = forms.ChoiceField(label="How it is asked", choices=GPU_PROTOCOL_NAMES, initial=Protocol.LETTER)
+    protocol = forms.ChoiceField(
+        label="How it is asked",
+        choices=GPU_PROTOCOL_NAMES,
+        initial=Protocol.LETTER,
+        help_text="A letter and a rating are read from the next token's probabilities, nothing is written. A reward model "
+        "scores each response alone. Reasons are written word by word: many times slower.",
+    )
     tie = forms.BooleanField(
         label="Offer a tie",
         required=False,

@@ -129,7 +129,7 @@ def foretold(value: Range | None, unit: str) -> SafeString | str:
 FORETOLD: dict[str, Callable[[float], str]] = {
     "rate": lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}",
     "time": duration,
-    "hours": lambda value: f"{value:,.2f}",
+    "hours": lambda value: f"{value:,.2f}" if value >= 0.1 else f"{value:.4f}",
     "usd": usd,
 }
 
