@@ -414,8 +414,8 @@ class GpuForm(JudgeForm):
         label="How it is asked",
         choices=GPU_PROTOCOL_NAMES,
         initial=Protocol.LETTER,
-        help_text="A letter and a rating are read from the next token's probabilities, nothing is written. A reward model "
-        "scores each response alone. Reasons are written word by word: many times slower.",
+        help_text="A letter and a rating are read from the next token's probabilities, nothing is written. A reward "
+        "model scores each response alone. Reasons are written word by word: many times slower.",
     )
     tie = forms.BooleanField(
         label="Offer a tie",
