@@ -196,19 +196,20 @@ def _on_the_thread(work: Callable[..., Result], *arguments: Any) -> "Future[Resu
 
 
 def _engine_of(version: JudgeVersion) -> Engine:
-    """Return the engine of a version's model, loaded where another one is, or none."""
-    facts = require_model(version.model, protocol=version.protocol, options=read_options(version.options))
-    require_same_files(version, facts)
+    """Return the engine of a version's model, loaded where another one is, or none. Files are looked at once a load."""
     wanted = EngineSettings(
         device=cast("Literal['auto', 'cpu', 'cuda']", settings.GPU_DEVICE),
         dtype=version.sampling.get("dtype", "auto"),
         tokens_a_batch=settings.GPU_TOKENS_A_BATCH,
     )
-    key = (facts.path, version.files_hash, wanted)
+    place = place_of(version.model)
+    key = (place, version.files_hash, wanted)
     if key not in _loaded:
+        facts = require_model(version.model, protocol=version.protocol, options=read_options(version.options))
+        require_same_files(version, facts)
         _unload()
         begun = time.monotonic()
-        _loaded[key] = Engine.load(place_of(version.model), wanted, needs=facts.needs)
+        _loaded[key] = Engine.load(place, wanted, needs=facts.needs)
         logger.info("%s loaded in %.1f s", version.model, time.monotonic() - begun)
     return _loaded[key]
 
