@@ -266,8 +266,8 @@ def _asked(
         base_url=base_url,
         model=model,
         protocol=str(protocol),
-        prompt_template=system_message(project, protocol, checked, kind=kind),
-        layout=layout_hash(protocol, checked, kind=kind),
+        prompt_template=system_message(project, protocol, checked, bare=kind == JudgeKind.GPU),
+        layout=layout_hash(protocol, checked, bare=kind == JudgeKind.GPU),
         sampling=sampling,
         options=checked.as_json(),
     )

@@ -18,7 +18,7 @@ from django.conf import settings
 from annotation.criteria import OVERALL
 from annotation.models import Project
 from annotation.models.pairs import content_hash
-from judges.models import JudgeKind, JudgeVersion, Order
+from judges.models import JudgeVersion, Order
 from judges.options import Options, read_options
 from judges.questions import Protocol, Question
 from judges.tagging import CLOSING, TAG_TOKENS, tag_instructions, tag_properties
@@ -124,12 +124,17 @@ CHOSEN = {"first": "the first response is better", "second": "the second respons
 
 def layout_of(version: JudgeVersion, question: Question) -> Layout:
     """Return how this question of a version is asked."""
-    return LAYOUTS[Order.WHY] if question.order == Order.WHY else _layout_for(version.judge.kind, version.protocol)
+    if question.order == Order.WHY:
+        return LAYOUTS[Order.WHY]
+    return _layout_for(version.protocol, bare=bool(version.files_hash))
 
 
-def system_message(project: Project, protocol: str, options: Options, *, kind: str = "") -> str:
-    """Return the instructions with the project's guidelines and criteria, as a new version freezes them."""
-    layout = _layout_for(kind, protocol)
+def system_message(project: Project, protocol: str, options: Options, *, bare: bool = False) -> str:
+    """Return the instructions with the project's guidelines and criteria, as a new version freezes them.
+
+    `bare`: for a model that our own workers run.
+    """
+    layout = _layout_for(protocol, bare=bare)
     parts = [layout.instructions]
     if project.guidelines.strip():
         parts.append(f"Guidelines of this project:\n{project.guidelines.strip()}")
@@ -225,9 +230,9 @@ def decision_questions(version: JudgeVersion, question: Question) -> list[dict[s
     return [{"type": "choice", "name": name, "instructions": text, "choices": choices} for name, text in asked.items()]
 
 
-def layout_hash(protocol: str, options: Options, *, kind: str = "") -> str:
+def layout_hash(protocol: str, options: Options, *, bare: bool = False) -> str:
     """Return a hash of what is neither instructions nor data in a prompt: a part of a version's content."""
-    layout = _layout_for(kind, protocol)
+    layout = _layout_for(protocol, bare=bare)
     example = Question(
         verdict_id=None,
         prompt=[{"role": "user", "content": "prompt"}],
@@ -240,8 +245,8 @@ def layout_hash(protocol: str, options: Options, *, kind: str = "") -> str:
     return content_hash([_layout(example, layout, options, nonce="nonce"), _schema(layout, options)])
 
 
-def _layout_for(kind: str, protocol: str) -> Layout:
-    return BARE[protocol] if kind == JudgeKind.GPU and protocol in BARE else LAYOUTS[protocol]
+def _layout_for(protocol: str, *, bare: bool) -> Layout:
+    return BARE[protocol] if bare and protocol in BARE else LAYOUTS[protocol]
 
 
 def _options(version: JudgeVersion, question: Question) -> Options:

@@ -27,7 +27,8 @@ from judges.questions import Protocol, Question, orders_of
 from tests.builders import make_project
 
 ASKED = [{"role": "user", "content": "Two plus two?"}]
-PROTOCOLS = sorted(Protocol.values)
+# A reward model is shown a conversation and nothing of ours.
+PROTOCOLS = sorted(set(Protocol.values) - {Protocol.REWARD.value})
 EXAMPLE = {
     "prompt": [{"role": "user", "content": "One plus one?"}],
     "context": "",
@@ -227,8 +228,52 @@ def test_examples_stand_before_what_varies_with_codes_of_their_own(protocol: str
     assert "One plus one?" not in messages_for(question(order="why", choice="a"), version)[0]["content"]
 
 
+def test_model_of_our_own_is_asked_the_same_up_to_the_form_of_its_answer() -> None:
+    served, ours = version_of(Protocol.LETTER), version_of(Protocol.LETTER)
+    ours.files_hash = "f" * 64
+    asked = [messages_for(question(), version)[1]["content"] for version in (served, ours)]
+    questions, forms = zip(*(text.rsplit("\n\n", 1) for text in asked), strict=True)
+    assert questions[0] == questions[1]
+    which = "Which response is better, A or B, or are they equally good (C)? Answer with the"
+    assert forms == (f"{which} JSON object.", f"{which} letter alone.")
+    # The second pass writes, whoever runs the model.
+    why = [messages_for(question(order="why", choice="a"), version) for version in (served, ours)]
+    assert why[0] == why[1]
+
+
+@pytest.mark.django_db
+def test_instructions_of_a_model_of_our_own_end_in_what_it_may_answer() -> None:
+    project = make_project()
+    for protocol, options, ending in (
+        (Protocol.LETTER, Options(), "Answer with nothing but A, B or C (equally good)."),
+        (Protocol.LETTER, Options(tie=False), "Answer with nothing but A or B."),
+        (Protocol.RATING, Options(scale=5), "Answer with nothing but a whole number from 1 (worst) to 5 (best)."),
+    ):
+        served, ours = (system_message(project, protocol, options, bare=bare) for bare in (False, True))
+        assert ours.rpartition("\n\n")[0] == served.rpartition("\n\n")[0]
+        assert ours.rpartition("\n\n")[2] == ending
+        assert layout_hash(protocol, options, bare=True) != layout_hash(protocol, options)
+
+
+def test_reward_model_is_shown_the_conversation_that_it_was_trained_on() -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Why?"},
+    ]
+    one = question(prompt=turns, first="Because.", second="", order="a", context="A story.", reference="It is four.")
+    assert messages_for(one, version_of(Protocol.REWARD)) == [
+        turns[0],
+        {"role": "user", "content": "A story.\n\nHi"},
+        *turns[2:],
+        {"role": "assistant", "content": "Because."},
+    ]
+
+
 @pytest.mark.parametrize(
-    ("protocol", "orders"), [("pairwise", ("ab", "ba")), ("rating", ("a", "b")), ("decisions", ("ab", "ba"))]
+    ("protocol", "orders"),
+    [("pairwise", ("ab", "ba")), ("rating", ("a", "b")), ("reward", ("a", "b")), ("decisions", ("ab", "ba"))],
 )
 def test_orders_in_which_a_version_is_asked(protocol: str, orders: tuple[str, ...]) -> None:
     assert orders_of(version_of(protocol)) == orders
