@@ -51,7 +51,7 @@ class EngineSettings(NamedTuple):
     `attention` `auto` is flash attention where its package and the device allow it, else SDPA. `tokens_a_batch` bounds
     the positions that a batch holds, padding and reused ones included (0: 32,768 on CUDA, 4,096 on a CPU).
     `kept_prefix_tokens` bounds the prefixes kept from batch to batch. A prefix is computed apart where that saves more
-    tokens than a forward pass costs by itself, which `pass_tokens` states in tokens (0: 512 on CUDA, 16 on a CPU); so
+    tokens than a forward pass costs by itself, which `pass_tokens` states in tokens (0: 512 on CUDA, 64 on a CPU); so
     does a batch take a longer conversation only where its padding costs less.
     """
 

@@ -78,6 +78,19 @@ def test_prefix_reuse_equals_none(chat_model: str, attention: str) -> None:
     assert all(one.cached_tokens == 0 for one in plain.answer(asked))
 
 
+def test_padding_between_a_beginning_and_the_rest_changes_nothing(chat_model: str) -> None:
+    rng = random.Random(7)
+    asked = []
+    for letters in (70, 90, 110):
+        prompt, a, b = ("".join(rng.choices("abcdef", k=length)) for length in (letters, 40, 40))
+        asked += [compare(prompt, a, b), compare(prompt, b, a)]
+    engine = make_engine(chat_model, pass_tokens=100)
+    outcomes = by_place(engine.answer(asked))
+    # One pass for the rubric, one for the prompts, padded, and one for the rest, all of one length.
+    assert (engine.stats.passes, engine.stats.padding_tokens) == (3, 20 + 40)
+    assert gap(outcomes, alone(make_engine(chat_model, reuse_prefix=False), asked)) <= CLOSE
+
+
 @pytest.mark.parametrize("kind", ["Qwen2", "Mistral"])
 def test_other_models_answer_alike_batched_and_single(tmp_path: Any, one_thread: None, kind: str) -> None:
     from tests.judges.gpu.tiny_models import save_model
