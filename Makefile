@@ -98,6 +98,7 @@ bench-screen: $(VENV)/.dev ## how fast the annotation screen serves, against its
 # On a GPU with models of 0.5, 1.5 and 8 billion parameters; without one a tiny model, whose ratios alone mean something.
 bench-gpu: $(VENV)/.dev $(VENV)/.gpu ## how far judges in this process use the GPU, against their floors (docs/gpu.md)
 	$(PY) bench/gpu_judging.py
+	$(PY) bench/gpu_working.py
 
 clean: ## remove the virtual environment and everything the application wrote
 	rm -rf $(VENV) var
