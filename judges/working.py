@@ -178,7 +178,7 @@ class Work:
 
     def _begin(self, asking: "Asking | Computing", gate: Gate | None) -> bool:
         """Claim and begin what may begin now; say whether anything was claimed."""
-        if self._must_stop():
+        if self._must_stop() or asking.failure is not None:
             return False
         room = self._room(asking, gate)
         if room <= 0 or (asking.under_way and room < self._worth_a_claim(asking)):

@@ -24,7 +24,7 @@ from pytest_django import Settings
 from annotation.models import Pair, Preference, Project, Rating, User
 from config.celery import app as celery
 from judges import computing, running, working
-from judges.claiming import Claim, claim, renew
+from judges.claiming import Claim, Claims, claim, renew
 from judges.defining import add_judge
 from judges.errors import JudgeError
 from judges.gpu import Conversation, DeviceLost, Engine, EngineSettings, Outcome
@@ -264,15 +264,26 @@ def test_a_stop_ends_with_the_batch_under_way_and_gives_the_rest_back(engine_is:
 
 
 def test_an_engine_that_breaks_pauses_the_run_with_the_reason_and_loses_nothing(
-    engine_is: Callable[[Any], None],
+    engine_is: Callable[[Any], None], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(batch: int) -> None:
         if batch == 2:
             raise DeviceLost("The GPU answers no more in this process.")
 
+    claims: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Claims:
+        made = claim(*arguments, **options)
+        claims.append(len(made.held))
+        return made
+
+    settings.GPU_GROUP_SIZE = BATCH
+    monkeypatch.setattr(working, "claim", counted)
     engine_is(FakeEngine(lose))
     run = start_run(gpu_judge(project_with(10)), send=False)
     report = work_off(run)
+    # Of all that waits only the groups that were under way were ever claimed.
+    assert 3 <= len(claims) <= 4
     assert (report.done, report.pending, report.state) == (2 * BATCH, 20 - 2 * BATCH, RunState.PAUSED)
     assert report.reason.startswith("The GPU answers no more")
     assert set(run.verdicts.filter(state=VerdictState.PENDING).values_list("attempts", flat=True)) == {0}
