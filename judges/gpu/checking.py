@@ -10,7 +10,8 @@ from judges.gpu.devices import require_packages
 from judges.gpu.encoding import encode, template_text
 from judges.gpu.errors import GpuError
 
-SAMPLE = "Which is better?"
+# What templates are tried with.
+RUBRIC, SAMPLE, ANSWER = "You judge.", "Which is better?", "The first."
 # Attention whose cache can be cut and shared: each position is kept, and depends on those before it alone.
 FULL_ATTENTION = "full_attention"
 
@@ -150,18 +151,26 @@ def _why_no_reuse(config: Any) -> str:
 
 
 def _takes_system(tokenizer: Any, facts: ModelFacts) -> bool:
-    """Say whether the template takes a system message. Raises `GpuError` where it cannot be used at all."""
-    user = {"role": "user", "content": SAMPLE}
-    rest = [{"role": "assistant", "content": "A."}] if facts.needs == "reward" else []
+    """Say whether the template shows a system message. Raises `GpuError` where it does not show a question at all."""
+    answer = [{"role": "assistant", "content": ANSWER}] if facts.needs == "reward" else []
+    asked = [{"role": "user", "content": SAMPLE}, *answer]
     try:
-        template_text(tokenizer, facts, [{"role": "system", "content": "You judge."}, user, *rest])
+        # Some templates refuse one, and some leave it out without a word.
+        if RUBRIC in template_text(tokenizer, facts, [{"role": "system", "content": RUBRIC}, *asked]):
+            return True
+        text = template_text(tokenizer, facts, asked)
     except Exception:  # noqa: BLE001  (a template raises what it likes)
         try:
-            template_text(tokenizer, facts, [user, *rest])
+            text = template_text(tokenizer, facts, asked)
         except Exception as error:
             raise GpuError(f"The chat template of {facts.name} cannot be used: {_said(error)}") from error
-        return False
-    return True
+    left_out = [one["role"] for one in asked if one["content"] not in text]
+    if left_out:
+        raise GpuError(
+            f"The chat template of {facts.name} leaves out what the {left_out[0]} says, so the model would judge what "
+            "it has not seen. Look at its chat_template.jinja, or choose another model."
+        )
+    return False
 
 
 def _label_tokens(tokenizer: Any, facts: ModelFacts, labels: Sequence[str], beginning: str) -> dict[str, int]:

@@ -188,8 +188,17 @@ def test_a_context_too_long_is_said_before_the_run(broken: Path) -> None:
         check_conversations(str(broken), [Conversation([{"role": "user", "content": "x" * 1005}], ("A",), "", 20)])
 
 
-def test_a_template_without_system_messages_gets_them_with_the_question(tmp_path: Path, one_thread: None) -> None:
-    template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHAT
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + CHAT,
+        CHAT.replace("{% for message in messages %}", "{% for message in messages if message['role'] != 'system' %}"),
+    ],
+    ids=["refused", "left out"],
+)
+def test_a_template_without_system_messages_gets_them_with_the_question(
+    tmp_path: Path, one_thread: None, template: str
+) -> None:
     folder = save_model(tmp_path, template=template)
     assert check_model(folder).takes_system is False
     engine = Engine.load(folder, EngineSettings(device="cpu"))
@@ -198,6 +207,12 @@ def test_a_template_without_system_messages_gets_them_with_the_question(tmp_path
     first, second = (next(engine.answer([one])) for one in (asked, as_one))
     assert first.error == ""
     assert first.logprobs == second.logprobs
+
+
+def test_a_template_that_leaves_out_what_is_judged_is_refused(broken: Path) -> None:
+    (broken / "chat_template.jinja").write_text("{% for message in messages %}<|{{ message['role'] }}|>{% endfor %}")
+    with pytest.raises(GpuError, match=r"leaves out what the user says, so the model would judge what it has not seen"):
+        check_model(str(broken))
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, broken: Path) -> None:
