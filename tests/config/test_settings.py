@@ -80,3 +80,27 @@ def test_a_platforms_token_is_sent_by_https_or_on_this_machine_only(tmp_path: Pa
         assert result.returncode != 0
         assert name in result.stderr
     assert read_settings(tmp_path, {name: "http://127.0.0.1:8000/api/v1/"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TIEBREAK_GPU_MODELS", '["/srv/models"]', "takes a JSON object of names and places"),
+        ("TIEBREAK_GPU_MODELS", '{"qwen": ""}', "takes a JSON object of names and places"),
+        ("TIEBREAK_GPU_DEVICE", "tpu", "takes 'auto', 'cuda' or 'cpu'"),
+        ("TIEBREAK_GPU_USD_PER_HOUR", "two", "takes US dollars, as in 2.50"),
+    ],
+)
+def test_what_says_which_models_are_run_and_where_is_refused_where_it_makes_no_sense(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    result = read_settings(tmp_path, {name: value})
+    assert result.returncode != 0
+    assert f"{name} " in result.stderr
+    assert said in result.stderr
+
+
+def test_no_model_is_run_unless_the_operator_names_it(tmp_path: Path) -> None:
+    assert read_settings(tmp_path, {}, "print(settings.GPU_MODELS)").stdout.strip() == "{}"
+    named = read_settings(tmp_path, {"TIEBREAK_GPU_MODELS": '{"q": "/srv/q"}'}, "print(settings.GPU_MODELS['q'])")
+    assert named.stdout.strip() == "/srv/q"
