@@ -282,8 +282,8 @@ def test_an_engine_that_breaks_pauses_the_run_with_the_reason_and_loses_nothing(
     engine_is(FakeEngine(lose))
     run = start_run(gpu_judge(project_with(10)), send=False)
     report = work_off(run)
-    # Of all that waits only the groups that were under way were ever claimed.
-    assert 3 <= len(claims) <= 4
+    # Beside what was answered only the two groups under way were ever claimed.
+    assert 2 * BATCH < sum(claims) <= 4 * BATCH
     assert (report.done, report.pending, report.state) == (2 * BATCH, 20 - 2 * BATCH, RunState.PAUSED)
     assert report.reason.startswith("The GPU answers no more")
     assert set(run.verdicts.filter(state=VerdictState.PENDING).values_list("attempts", flat=True)) == {0}
