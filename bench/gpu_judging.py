@@ -30,6 +30,8 @@ CHAT = (
 LABELS = ("A", "B", "C")
 # At most so much of what is computed may be padding.
 WANTED_PADDING = 0.05
+# As many as a worker claims at once.
+PLANNED_PAIRS = 200
 # What the largest shape has to reach of the ceiling on a GPU.
 WANTED_SHARE = 0.5
 # Common beginnings computed once have to be worth their code wherever they run.
@@ -93,21 +95,40 @@ def main() -> None:
     if not on_gpu:
         torch.set_num_threads(1)
     shapes = options.shapes or (["0.5B", "1.5B", "8B"] if on_gpu else ["2 layers"])
-    asked = conversations(options.pairs or (1000 if on_gpu else 8))
+    pairs = options.pairs or (1000 if on_gpu else 8)
+    some = conversations(max(pairs, PLANNED_PAIRS))
+    asked = some[: 2 * pairs]
     name = torch.cuda.get_device_name(device) if on_gpu else "one thread of the processor, no GPU"
     print(f"{name}; {len(asked) // 2} pairs in both orders, median of {options.repeat}; random weights")
     rows = {shape: measured(shape, asked, device, options.repeat) for shape in shapes}
     show(rows)
+    gpu_plan = planned(some[: 2 * PLANNED_PAIRS])
+    print(
+        f"A GPU's batches of {PLANNED_PAIRS} pairs, planned and not computed: {gpu_plan['batches']:.0f} batches, "
+        f"padding {gpu_plan['padding_share']:.1%}, {gpu_plan['computed_share']:.0%} of the tokens computed, the others "
+        "reused"
+    )
     missing = [] if on_gpu else [shape for shape in SHAPES if shape not in shapes]
     if missing:
         print(
             f"Missing for want of a GPU: {', '.join(missing)}, and with them the share of the ceiling that is aimed at."
         )
-    checks = checked(rows, on_gpu)
+    checks = checked([*rows.values(), gpu_plan], rows, on_gpu)
     for what, (value, kept) in checks.items():
         print(f"{'ok  ' if kept else 'MISS'} {what}: {value:.3g}")
     held = {what: kept for what, (_, kept) in checks.items()}
-    print(json.dumps({"device": name, "pairs": len(asked) // 2, "shapes": rows, "missing": missing, "checks": held}))
+    print(
+        json.dumps(
+            {
+                "device": name,
+                "pairs": len(asked) // 2,
+                "shapes": rows,
+                "plan": gpu_plan,
+                "missing": missing,
+                "checks": held,
+            }
+        )
+    )
     sys.exit(not all(held.values()))
 
 
@@ -125,9 +146,11 @@ def show(rows: Mapping[str, Mapping[str, float]]) -> None:
         )
 
 
-def checked(rows: Mapping[str, Mapping[str, float]], on_gpu: bool) -> dict[str, tuple[float, bool]]:
+def checked(
+    padded: Sequence[Mapping[str, float]], rows: Mapping[str, Mapping[str, float]], on_gpu: bool
+) -> dict[str, tuple[float, bool]]:
     """Return every floor that can be held against a value here, with the value and whether it is kept."""
-    worst_padding = max(row["padding_share"] for row in rows.values())
+    worst_padding = max(one["padding_share"] for one in padded)
     reuse, batching = (min(row[name] for row in rows.values()) for name in ("reuse_gain", "batching_gain"))
     wanted_batching = WANTED_BATCHING["cuda" if on_gpu else "cpu"]
     checks = {
@@ -261,6 +284,31 @@ def measured(name: str, asked: Sequence[Any], device: Any, repeat: int) -> dict[
         "reuse_gain": ratio("batches", "reuse"),
         "batching_gain": ratio("one", "batches") * len(asked) / len(few),
         "passes": reuse.passes,
+    }
+
+
+def planned(asked: Sequence[Any]) -> dict[str, float]:
+    """Return what a GPU's batches would be, which follows from the tokens alone: counts, and shares of tokens."""
+    from judges.gpu import ModelFacts
+    from judges.gpu.batching import plan, shape_of
+    from judges.gpu.devices import PASS_TOKENS, TOKENS_A_BATCH
+    from judges.gpu.encoding import encode
+
+    facts = ModelFacts("random", "", "chat", "", 8192, SHAPES["2 layers"].vocab_size)
+    sequences = [one.tokens for one in encode(tokenizer(), facts, asked)]
+    batches = plan(sequences, budget=TOKENS_A_BATCH["cuda"], pass_tokens=PASS_TOKENS["cuda"], reuse=True)
+    # Without the trunk's own pass, which is kept from call to call.
+    held = sum(shape_of(sequences, batch).cost(0) for batch in batches)
+    families = [(batch.trunk, family) for batch in batches for family in batch.families]
+    computed = sum(
+        family.branch + sum(len(sequences[place]) - trunk - family.branch for place in family.places)
+        for trunk, family in families
+    )
+    asked_tokens = sum(map(len, sequences))
+    return {
+        "batches": len(batches),
+        "padding_share": (held - computed) / held,
+        "computed_share": computed / asked_tokens,
     }
 
 

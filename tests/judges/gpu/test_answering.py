@@ -356,6 +356,8 @@ def test_a_poison_item_never_kills_its_batch(chat_model: str, monkeypatch: pytes
         ([], "cannot be tokenised: IndexError"),
         ([{"role": "user", "content": None}], "cannot be tokenised: TypeError"),
         ([{"role": "user", "content": "long " * 300}], "context too long: 1,"),
+        # Half of a character, which no tokenizer takes.
+        ([{"role": "user", "content": "half \ud83d"}], "cannot be tokenised: "),
     ],
 )
 def test_what_cannot_be_tokenised_or_does_not_fit_is_an_outcome(
@@ -366,6 +368,14 @@ def test_what_cannot_be_tokenised_or_does_not_fit_is_an_outcome(
     assert [one.place for one in outcomes] == [0, 1, 2, 3, 4]
     assert outcomes[1].error.startswith(said)
     assert [bool(one.error) for one in outcomes] == [False, True, False, False, False]
+
+
+def test_a_token_beyond_the_models_vocabulary_never_reaches_the_device(engine: Engine) -> None:
+    token = engine._loaded.tokenizer.convert_tokens_to_ids("~")
+    engine._loaded = engine._loaded._replace(facts=engine.facts._replace(vocabulary=token))
+    asked = [Conversation([{"role": "user", "content": content}], ("A",)) for content in ("~", "q")]
+    outcomes = by_place(engine.answer(asked))
+    assert [one.error for one in outcomes] == [f"the tokenizer knows more tokens than the model ({token})", ""]
 
 
 def test_labels_of_several_tokens_and_questions_for_nothing_are_outcomes(engine: Engine) -> None:

@@ -1,11 +1,14 @@
 """Short texts: the reasons for a choice."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from judges.gpu import Conversation, Engine, Outcome, answering
+from judges.gpu import Conversation, Engine, EngineSettings, Outcome, answering
 from judges.gpu.encoding import encode
 from judges.gpu.generating import CONTINUOUS_FROM, Wanted, Written, write
 from judges.gpu.loading import Loaded
@@ -170,7 +173,14 @@ def test_the_answer_has_to_fit_too(engine: Engine) -> None:
     assert " tokens and 1,000 for the answer, and the model takes 1,024" in next(engine.answer([asked])).error
 
 
-def test_what_the_makers_sample_with_is_not_used(engine: Engine) -> None:
-    config = engine._loaded.model.generation_config
-    assert (config.temperature, config.repetition_penalty, config.do_sample) == (None, None, None)
-    assert config.eos_token_id == END
+def test_what_the_makers_sample_with_is_not_used(chat_model: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(chat_model, folder)
+    liked = {"do_sample": True, "temperature": 0.7, "repetition_penalty": 5.0, "eos_token_id": [END, 100]}
+    (folder / "generation_config.json").write_text(json.dumps(liked))
+    engine = Engine.load(str(folder), EngineSettings(device="cpu"))
+    asked = [one._replace(max_tokens=20) for one in both_orders(2)]
+    outcomes = by_place(engine.answer(asked))
+    assert told(outcomes) == written_alone(engine, asked)
+    # Where a text ends is the model's, and is kept.
+    assert engine._loaded.model.generation_config.eos_token_id == [END, 100]

@@ -61,11 +61,13 @@ def test_both_orders_of_a_pair_compute_the_prompt_once() -> None:
     assert [(batch.trunk, {family.branch for family in batch.families}) for batch in batches] == [(200, {0})]
 
 
-def test_a_family_larger_than_the_budget_is_cut() -> None:
-    sequences = [(7, 7, 7, 7, number) for number in range(10)]
-    batches = plan(sequences, budget=20, pass_tokens=0, reuse=True)
-    assert all(shape_of(sequences, batch).positions <= 20 for batch in batches)
-    assert sorted(len(batch.places) for batch in batches) == [2, 4, 4]
+def test_a_family_that_padding_takes_over_the_budget_is_cut() -> None:
+    shared = (7,) * 20
+    sequences = [*((*shared, number) for number in range(5)), (*shared, *range(50, 59)), (1, 2)]
+    batches = plan(sequences, budget=140, pass_tokens=0, reuse=True)
+    assert sum(map(len, sequences)) < 140 < 6 * len(sequences[5])
+    assert all(shape_of(sequences, batch).positions <= 140 for batch in batches)
+    assert sorted(len(batch.places) for batch in batches if batch.families[0].branch) == [2, 4]
 
 
 def test_the_same_input_is_planned_alike() -> None:
