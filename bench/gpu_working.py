@@ -96,7 +96,7 @@ def measured(rate: float, pairs: int, batch: int) -> dict[str, float]:
         for order in ("ab", "ba")
     )
     engine: Any = StandIn(rate, batch)
-    computing._engine_of = lambda _version: engine
+    setattr(computing, "_engine_of", lambda _version: engine)  # noqa: B010  (a plain assignment has another type)
     begun, used = time.perf_counter(), time.process_time()
     report = work_off(run)
     seconds, used = time.perf_counter() - begun, time.process_time() - used
