@@ -22,7 +22,9 @@ from tests.builders import make_gold, make_pair, make_project
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.django_db(transaction=True)]
 
 SEEDS = range(3)
-PEOPLE, PAIRS, GOLD, VOTES = 16, 300, 75, 3
+# Who hands in what a model says is right on every second gold pair: to tell that from bad luck takes more than a dozen
+# of them, and this many pairs to meet them.
+PEOPLE, PAIRS, GOLD, VOTES = 16, 600, 150, 3
 # Nobody leaves: who is gone after a few answers is never found, and does little harm. They send twice as usual.
 HABITS = Habits(leaves=0.0, lapses=0.0)
 MIX = Mix(people=PEOPLE, bad_share=0.25)
