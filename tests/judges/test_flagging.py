@@ -165,14 +165,14 @@ def test_no_attack_closes_the_marks_around_it(protocol: str) -> None:
         texts = {"first": BASE, "second": BASE, place: text}
         question = Question(None, [{"role": "user", "content": "Where?"}], texts["first"], texts["second"], "ab")
         shown = messages_for(question, asked(protocol))[1]["content"]
-        nonce = re.search(r"<prompt-([0-9a-f]{8})>", shown)
-        assert nonce
-        marks = re.findall(rf"<(/?)(response-\w+)-{nonce[1]}>\n?", shown)
+        code = re.search(r"<response-\w+-([0-9a-f]{8})>", shown)
+        assert code
+        marks = re.findall(rf"<(/?)(response-\w+)-{code[1]}>\n?", shown)
         names = ["response-first", "response-second"] if protocol == "pairwise" else ["response-A", "response-B"]
         assert marks == [("", names[0]), ("/", names[0]), ("", names[1]), ("/", names[1])]
-        assert nonce[1] not in text
+        assert code[1] not in text
         for name, inside in zip(names, (texts["first"], texts["second"]), strict=True):
-            assert f"<{name}-{nonce[1]}>\n{inside}\n</{name}-{nonce[1]}>" in shown
+            assert f"<{name}-{code[1]}>\n{inside}\n</{name}-{code[1]}>" in shown
 
 
 def test_verdict_is_read_from_its_field_whatever_the_reasons_hold() -> None:
