@@ -4,16 +4,17 @@ Every number in it is a number of report.json, which lies beside it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation.models import Criterion, Project
+from annotation.models import Project
+from exports.disclosing import LIMITATIONS, MAINTENANCE, USES, Disclosure, demographics, personal_data
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.reporting.telling import told
-from exports.writing import WrittenFile
+from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
@@ -23,27 +24,15 @@ TITLES = {
     "data": "Data",
     "rationales": "Reasons",
 }
-LIMITATIONS = (
-    "A preference says which of two responses a rater would rather have, under these guidelines and at that time. It "
-    "does not say that the better response is right, safe or good.",
-    "Labels given by a judge carry that judge's biases. Weigh or filter by `label_source`, `p_correct` and `p_wrong`.",
-    "Where the router chose what people answer, their pairs are the doubtful ones. Figures over them need weights: "
-    "`selection_prob` is the probability that a pair was sent to people.",
-    "Prompts, responses and rationales are as they were imported or written: they were not searched for personal data.",
-    "What judges and people wrote as reasons may name a response by its place; `rationale_order` says which they saw "
-    "first, where it is known.",
-)
-
-
 Columns = Mapping[str, Sequence[Column]]
 
 
 def write_card(
-    path: Path, project: Project, columns: Columns, files: Sequence[WrittenFile], report: Mapping[str, Any]
+    path: Path, project: Project, columns: Columns, files: Sequence[WrittenFile], disclosure: Disclosure
 ) -> None:
-    """Write README.md for the files of an export; `columns` are those of each profile. One query."""
-    head = card_head(project, columns, files, report)
-    body = card_body(project, columns, report)
+    """Write README.md for the data files of an export; `columns` are those of each profile. One query."""
+    head = card_head(project, columns, files, disclosure.report)
+    body = card_body(project, columns, disclosure, hash_files(files))
     path.write_text(f"---\n{to_yaml(head)}---\n\n{body}", encoding="utf-8", newline="\n")
 
 
@@ -57,7 +46,7 @@ def card_head(
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
         "license": report["settings"]["license"] or "unknown",
-        "language": _languages(project),
+        "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
         "tags": ["preference", "dpo", "rlhf", "human-feedback", "ai-feedback"],
@@ -75,7 +64,8 @@ def card_head(
     return head
 
 
-def _languages(project: Project) -> list[str]:
+def languages_of(project: Project) -> list[str]:
+    """Return the languages of a project's prompts, where known. One query."""
     prompts = project.prompts.exclude(language="").order_by("language")
     return [one_line(language) for language in prompts.values_list("language", flat=True).distinct()]
 
@@ -98,20 +88,24 @@ def _annotations_creators(report: Mapping[str, Any], profiles: Sequence[str]) ->
     return [*(["crowdsourced"] if by_people else []), *(["machine-generated"] if machine else [])]
 
 
-def card_body(project: Project, columns: Columns, report: Mapping[str, Any]) -> str:
-    """Return the Markdown below the head."""
-    profiles = list(columns)
+def card_body(project: Project, columns: Columns, disclosure: Disclosure, data_hash: str) -> str:
+    """Return the Markdown below the head; `data_hash` is the hash over the data files, for the citation."""
+    profiles, report = list(columns), disclosure.report
     sections = [
         _intro(project, report),
         *(_contents(name, report["counts"]["profiles"][name], report) for name in profiles),
-        _collection(project, report),
+        _collection(project, disclosure),
         _judges(report),
         _routing(report),
         _agreement(report),
         _consistency(report),
         *_reports(report),
-        "## Limitations\n\n" + "\n".join(f"- {text}" for text in LIMITATIONS),
+        "## Limitations\n\n" + _listed(LIMITATIONS),
+        "## Uses\n\n" + _listed(USES),
         _licence(report),
+        "## Personal data\n\n" + _listed([*personal_data(report), *demographics(report)]),
+        f"## Maintenance\n\n{MAINTENANCE}",
+        f"## Citation\n\n```bibtex\n{disclosure.citation(data_hash)}\n```",
         *(_columns(name, mine) for name, mine in columns.items()),
     ]
     return "\n\n".join(sections) + "\n"
@@ -161,21 +155,11 @@ def _contents(name: str, counts: Mapping[str, Any], report: Mapping[str, Any]) -
     return "\n\n".join(parts)
 
 
-def _collection(project: Project, report: Mapping[str, Any]) -> str:
-    criteria = [criterion.name for criterion in Criterion.objects.filter(project=project)]
-    votes = report["agreement"]["votes_by_origin"]
-    meanings = {
-        "live": "given here by people who signed in; which response stood first was drawn per person and stored",
-        "recorded": "imported with the pairs; how they were collected is for their source to say",
-        "simulated": "made by a program that errs at a stated rate; no human being gave them",
-    }
-    rows = [(origin, f"{n:,}", meanings[origin]) for origin, n in votes.items()]
-    people = report["people"]["people"]
+def _collection(project: Project, disclosure: Disclosure) -> str:
+    rows = [(origin, f"{n:,}", meaning) for origin, n, meaning in disclosure.origins()]
     parts = [
         "## How it was collected",
-        f"Each rater chose between two responses (a, b, tie, both bad, cannot judge). Criteria: "
-        f"{', '.join(map(escape, criteria)) or 'none'}. {len(people):,} people answered; they appear under pseudonyms "
-        "(HMAC-SHA256 with a key of the project, the seed and the installation).",
+        _listed(map(escape, disclosure.protocol())),
         _table(("people's answers", "number", "meaning"), rows) if rows else "No person has answered yet.",
     ]
     if project.guidelines.strip():
@@ -305,7 +289,7 @@ def _licence(report: Mapping[str, Any]) -> str:
 
 
 def _columns(name: str, columns: Sequence[Column]) -> str:
-    rows = [(f"`{column.name}`", column.kind.name, column.meaning) for column in columns]
+    rows = [(f"`{column.name}`", column.kind.name, column.meaning.replace("|", "\\|")) for column in columns]
     return f"## Columns: `{name}`\n\n" + _table(("column", "type", "meaning"), rows)
 
 
@@ -319,6 +303,10 @@ def _figure(figure: Mapping[str, Any], *, share: bool = True) -> tuple[str, str,
         return figure["too_few"], "", f"{figure['n']:,}"
     interval = "" if figure["low"] is None else f"{text(figure['low'])} to {text(figure['high'])}"
     return text(figure["value"]), interval, f"{figure['n']:,}"
+
+
+def _listed(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _tally(counts: Mapping[str, int]) -> str:

@@ -21,6 +21,8 @@ from annotation.publishing import wake
 from exports.accompanying import write_companions
 from exports.carding import write_card
 from exports.carrying import carry_project
+from exports.cataloguing import write_catalog
+from exports.disclosing import disclose
 from exports.errors import ExportError, NothingToExport
 from exports.gathering import Gathered, check_weights, gather
 from exports.models import Snapshot, SnapshotState
@@ -247,8 +249,10 @@ def _write_all(
     report = {"settings": settings.to_json(), "counts": counts, **figures}
     columns = {profile.name: profile.written_columns(gathered.context) for profile in profiles}
     write_json(folder / "report.json", report)
-    write_card(folder / "README.md", project, columns, files, report)
-    extra = ["README.md", "report.json", *write_companions(folder, project.slug, columns, files)]
+    disclosure = disclose(project, report)
+    write_card(folder / "README.md", project, columns, files, disclosure)
+    catalog = write_catalog(folder, project, columns, files, disclosure)
+    extra = ["README.md", "report.json", catalog, *write_companions(folder, project.slug, columns, files)]
     files += [describe_file(folder, Path(name), 0) for name in extra]
     files += [describe_file(folder, Path(path), rows) for path, rows in carried.items()]
     content_hash = hash_files(files)
