@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from annotation.models import Project
-from exports.disclosing import LIMITATIONS, MAINTENANCE, USES, Disclosure, demographics, personal_data
+from exports.disclosing import (
+    LIMITATIONS,
+    MAINTENANCE,
+    USES,
+    Disclosure,
+    demographics,
+    licences_of,
+    personal_data,
+)
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
@@ -18,6 +26,7 @@ from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
+TERMS_IN_WORDS = {"free": "others may train on its outputs", "restricted": "others may not train on its outputs"}
 TITLES = {
     "noise": "Noise",
     "disagreement": "Disagreement",
@@ -45,7 +54,7 @@ def card_head(
     tables = [name for name in profiles if PROFILES[name].document_head is None]
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
-        "license": report["settings"]["license"] or "unknown",
+        "license": _one_or_all(licences_of(report) or ["unknown"]),
         "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
@@ -62,6 +71,10 @@ def card_head(
             {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
         ]
     return head
+
+
+def _one_or_all(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
 
 
 def languages_of(project: Project) -> list[str]:
@@ -94,7 +107,7 @@ def card_body(project: Project, columns: Columns, disclosure: Disclosure, data_h
     sections = [
         _intro(project, report),
         *(_contents(name, report["counts"]["profiles"][name], report) for name in profiles),
-        _collection(project, disclosure),
+        _collection(disclosure),
         _judges(report),
         _routing(report),
         _agreement(report),
@@ -102,7 +115,7 @@ def card_body(project: Project, columns: Columns, disclosure: Disclosure, data_h
         *_reports(report),
         "## Limitations\n\n" + _listed(LIMITATIONS),
         "## Uses\n\n" + _listed(USES),
-        _licence(report),
+        "## Licences and terms\n\n" + _listed(_licences(report)),
         "## Personal data\n\n" + _listed([*personal_data(report), *demographics(report)]),
         f"## Maintenance\n\n{MAINTENANCE}",
         f"## Citation\n\n```bibtex\n{disclosure.citation(data_hash)}\n```",
@@ -155,15 +168,15 @@ def _contents(name: str, counts: Mapping[str, Any], report: Mapping[str, Any]) -
     return "\n\n".join(parts)
 
 
-def _collection(project: Project, disclosure: Disclosure) -> str:
+def _collection(disclosure: Disclosure) -> str:
     rows = [(origin, f"{n:,}", meaning) for origin, n, meaning in disclosure.origins()]
     parts = [
         "## How it was collected",
         _listed(map(escape, disclosure.protocol())),
         _table(("people's answers", "number", "meaning"), rows) if rows else "No person has answered yet.",
     ]
-    if project.guidelines.strip():
-        quoted = "\n".join(f"> {line}".rstrip() for line in project.guidelines.strip().splitlines())
+    if disclosure.guidelines.strip():
+        quoted = "\n".join(f"> {line}".rstrip() for line in disclosure.guidelines.strip().splitlines())
         parts += ["Guidelines the people had:", quoted]
     return "\n\n".join(parts)
 
@@ -279,13 +292,28 @@ def _reports(report: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _licence(report: Mapping[str, Any]) -> str:
-    named = report["settings"]["license"]
-    said = f"{escape(named)}." if named else "Unknown: to be set by the owner of the prompts and responses."
-    return (
-        f"## Licence\n\n{said} Rows of sources with a licence of their own name it in `license`. The terms of the "
-        "models that wrote the responses (`model_chosen`, `model_rejected`) may limit what may be trained on them."
+def _licences(report: Mapping[str, Any]) -> list[str]:
+    """Return what is known of licences and of models' terms, with counts over the rows of the first profile."""
+    settings, counts = report["settings"], next(iter(report["counts"]["profiles"].values()))
+    known = sum(counts["licenses"].values())
+    said = [f"{n:,} rows: {escape(name)}." for name, n in counts["licenses"].items()]
+    if known < counts["rows"]:
+        said.append(
+            f"{counts['rows'] - known:,} rows: not stated in `license`; to be settled with the owner of the texts."
+        )
+    if settings["licences_allowed"]:
+        said.append(f"Only these were let in: {', '.join(map(escape, settings['licences_allowed']))}.")
+    reasons = ("licence", "licence_unknown", "terms", "terms_unknown")
+    said += [
+        f"Left out: {counts['left_out'][name]:,} pairs as `{name}`." for name in reasons if name in counts["left_out"]
+    ]
+    terms = settings["generator_terms"]
+    said += [f"The terms of {escape(model)}: {TERMS_IN_WORDS[told]}." for model, told in sorted(terms.items())]
+    said.append(
+        "`terms_chosen`, `terms_rejected` and their kin say what the export was told of the models that wrote the "
+        "responses; `unknown` is no permission."
     )
+    return said
 
 
 def _columns(name: str, columns: Sequence[Column]) -> str:

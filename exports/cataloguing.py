@@ -1,7 +1,7 @@
-"""croissant.json: the export described for machines, in MLCommons' Croissant 1.1 with its fields for responsible AI.
+"""croissant.json: the export described for machines, in MLCommons' Croissant 1.1 with its words for responsible AI.
 
-Written by hand, since it is one JSON document; `mlcroissant` reads and validates it in the tests. Its sentences are those
-of the card, its fields the profiles' own columns, its numbers those of report.json.
+Written by hand, since it is one JSON document; `mlcroissant` reads and validates it in the tests. Its sentences are
+those of the card, its fields the profiles' own columns, its numbers those of report.json.
 """
 
 from collections.abc import Mapping, Sequence

@@ -22,8 +22,8 @@ USES = (
     "Not for deciding anything about the people who answered, and not as a benchmark of facts.",
 )
 MAINTENANCE = (
-    "An export is never changed. A correction, an erased person or new answers make another export with another content "
-    "hash; `compare_snapshots` tells what differs. What was published before stays until its owner removes it."
+    "An export is never changed. A correction, an erased person or new answers make another export with another "
+    "content hash; `compare_snapshots` tells what differs. What was published before stays until its owner removes it."
 )
 ORIGINS = {
     "live": "given here by people who signed in; which response stood first was drawn per person and stored",
@@ -32,10 +32,17 @@ ORIGINS = {
 }
 
 
-def disclose(project: Project, report: Mapping[str, Any]) -> "Disclosure":
-    """Return what is disclosed of an export of this report. One query."""
+def disclose(project: Project, report: Mapping[str, Any], *, guidelines: str) -> "Disclosure":
+    """Return what is disclosed of an export of this report, with the guidelines as they may be shown. One query."""
     names = Criterion.objects.filter(project=project).order_by("name").values_list("name", flat=True)
-    return Disclosure(project.title, report, tuple(names))
+    return Disclosure(project.title, report, tuple(names), guidelines)
+
+
+SCREENED = {
+    "rationales": "reasons and words of people's own",
+    "prompts": "prompts, context and `meta`",
+    "responses": "responses",
+}
 
 
 class Disclosure(NamedTuple):
@@ -44,6 +51,7 @@ class Disclosure(NamedTuple):
     title: str
     report: Mapping[str, Any]
     criteria: Sequence[str]
+    guidelines: str
 
     @property
     def summary(self) -> str:
@@ -56,11 +64,11 @@ class Disclosure(NamedTuple):
         """Return how people and judges were asked."""
         people = len(self.report["people"]["people"])
         return [
-            "Each rater chose between two responses (a, b, tie, both bad, cannot judge). Which response stood first was "
-            "drawn for each person and stored; models' names, verdicts and router scores were never shown.",
+            "Each rater chose between two responses (a, b, tie, both bad, cannot judge). Which response stood first "
+            "was drawn for each person and stored; models' names, verdicts and router scores were never shown.",
             f"Criteria beside the whole: {', '.join(self.criteria) or 'none'}.",
-            f"{people:,} people answered; they appear under pseudonyms (HMAC-SHA256 with a key of the project, the seed "
-            "and the installation).",
+            f"{people:,} people answered; they appear under pseudonyms (HMAC-SHA256 with a key of the project, the "
+            "seed and the installation).",
         ]
 
     def origins(self) -> list[tuple[str, int, str]]:
@@ -105,8 +113,8 @@ class Disclosure(NamedTuple):
         """Return how to cite the export: by its title and the hash of its data files (BibTeX)."""
         title = self.title.replace("{", "").replace("}", "")
         return (
-            f"@misc{{tiebreak-{data_hash[:12]},\n  title = {{{title}}},\n  howpublished = {{Preference dataset collected "
-            f"with Tiebreak}},\n  note = {{SHA-256 over the data files: {data_hash}}}\n}}"
+            f"@misc{{tiebreak-{data_hash[:12]},\n  title = {{{title}}},\n  howpublished = {{Preference dataset "
+            f"collected with Tiebreak}},\n  note = {{SHA-256 over the data files: {data_hash}}}\n}}"
         )
 
     def fields(self) -> dict[str, Any]:
@@ -139,21 +147,43 @@ class Disclosure(NamedTuple):
 def personal_data(report: Mapping[str, Any]) -> list[str]:
     """Return what was done about personal data, with counts."""
     return [
-        "No file has a name, an address, an account or a database id of a person, nor the time of an answer.",
-        "Prompts, responses and rationales are as they were imported or written: they were not searched for personal "
-        "data.",
+        "No file has a name, an address, an account or a database id of a person. Times are days at most: the report's "
+        "figures over time; no row has one.",
+        "Searched for e-mail addresses, telephone numbers, bank accounts, cards, public IP addresses and secrets such "
+        "as API keys, by patterns and check digits. Names and descriptions of people are not found that way.",
+        *(_screened(part, found) for part, found in report["counts"]["personal_data"].items()),
     ]
+
+
+def _screened(part: str, found: Mapping[str, Any]) -> str:
+    n = sum(found["found"].values())
+    if not n:
+        return f"In {SCREENED[part]} nothing was found ({found['mode']})."
+    done = "replaced by its kind in brackets" if found["mode"] == "redact" else "left as it is"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["found"].items())
+    return f"In {SCREENED[part]} {n:,} places were found in {found['texts']:,} texts and {done}: {kinds}."
 
 
 def demographics(report: Mapping[str, Any]) -> list[str]:
     """Return what the files say of the people who answered."""
-    return ["Tiebreak asks nobody for demographic data. `community` is what the imported records name."]
+    groups = report["counts"]["groups"]
+    least = groups["least"]
+    told = f"{groups['pairs_told_whole']:,} pairs tell it whole, {groups['pairs_told_in_part']:,} only the community, "
+    experts = (
+        "Who is an expert is not told." if groups["experts"] is None else f"{groups['experts']:,} people are experts."
+    )
+    return [
+        "Tiebreak asks nobody for demographic data. What the imported records say of their people (`community`, and "
+        f"parts of `meta` such as `country`) is told where at least {least:,} people who answered share the "
+        f"combination: {told}{groups['pairs_not_told']:,} nothing. {experts}"
+    ]
 
 
 def licences_of(report: Mapping[str, Any]) -> list[str]:
-    """Return the licences of an export, its own first."""
+    """Return the licences of an export's rows, the export's own first."""
     named = report["settings"]["license"]
-    return [named] if named else []
+    found = {name for one in report["counts"]["profiles"].values() for name in one["licenses"]}
+    return [*([named] if named else []), *sorted(found - {named})]
 
 
 def _tally(counts: Mapping[str, int]) -> str:
