@@ -4,6 +4,7 @@ Every number in it is a number of report.json, which lies beside it.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.reporting.telling import told
+from exports.settings import plain_licence
 from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
+LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TERMS_IN_WORDS = {"free": "others may train on its outputs", "restricted": "others may not train on its outputs"}
 TITLES = {
     "noise": "Noise",
@@ -54,7 +57,7 @@ def card_head(
     tables = [name for name in profiles if PROFILES[name].document_head is None]
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
-        "license": _one_or_all(licences_of(report) or ["unknown"]),
+        "license": _licence_ids(licences_of(report)),
         "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
@@ -73,8 +76,11 @@ def card_head(
     return head
 
 
-def _one_or_all(names: list[str]) -> str | list[str]:
-    return names[0] if len(names) == 1 else names
+def _licence_ids(names: Sequence[str]) -> str | list[str]:
+    """Return licences as the Hub names them: in small letters, and `other` for what can be no name there."""
+    plain = dict.fromkeys(map(plain_licence, names))
+    found = list(dict.fromkeys(name if LICENCE_ID.fullmatch(name) else "other" for name in plain)) or ["unknown"]
+    return found[0] if len(found) == 1 else found
 
 
 def languages_of(project: Project) -> list[str]:

@@ -6,15 +6,16 @@ published any more. `annotation.erasing` takes the person out of the project.
 
 import logging
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
-from django.db import transaction
 from django.db.models import Q
 
 from annotation.answering import storable
 from annotation.erasing import erase_answers
 from annotation.errors import AnnotationError
 from annotation.models import Preference, Rater, User
+from annotation.retrying import in_transaction
 from exports.models import Erasure, Publication, PublicationState, Snapshot, SnapshotState
 
 logger = logging.getLogger(__name__)
@@ -53,29 +54,33 @@ def erase_person(rater: Rater, *, reason: str, by: User | None, now: datetime) -
     """Erase a person from their project and from every export to come; return what is kept about it.
 
     Idempotent: of an erased person the erasure there is. Raises `AnnotationError` without a reason, and with what has
-    to be settled before. One transaction.
+    to be settled before. One transaction, begun again after a deadlock with whoever answers at the moment.
     """
     reason = storable(reason, field="reason", limit=REASON_LIMIT).strip()
     if not reason:
         raise AnnotationError(f"Say why {rater} is erased, as in: asked for it on 3 May.")
-    with transaction.atomic():
-        locked = Rater.objects.select_for_update().select_related("project").get(pk=rater.pk)
-        if done := Erasure.objects.filter(rater=locked).first():
-            return done
-        affected = affected_by(locked)
-        erased = erase_answers(locked, by=by, now=now)
-        erasure = Erasure.objects.create(
-            project=locked.project,
-            rater=locked,
-            reason=reason,
-            answers=erased.answers,
-            rationales=erased.rationales,
-            account=erased.account,
-            by=by,
-            at=now,
-        )
-        erasure.snapshots.set(affected.snapshots)
-        erasure.publications.set(affected.publications)
+    return in_transaction(partial(_erase, rater, reason, by, now))
+
+
+def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure:
+    # Without the key: who stores an answer of theirs holds its task, and would wait for us as we do for the task.
+    locked = Rater.objects.select_for_update(no_key=True).get(pk=rater.pk)
+    if done := Erasure.objects.filter(rater=locked).first():
+        return done
+    affected = affected_by(locked)
+    erased = erase_answers(locked, by=by, now=now)
+    erasure = Erasure.objects.create(
+        project=locked.project,
+        rater=locked,
+        reason=reason,
+        answers=erased.answers,
+        rationales=erased.rationales,
+        account=erased.account,
+        by=by,
+        at=now,
+    )
+    erasure.snapshots.set(affected.snapshots)
+    erasure.publications.set(affected.publications)
     logger.info(
         "a person of %s was erased as %s by %s; %d exports and %d publications may hold them",
         locked.project.slug, erased.name, by, len(affected.snapshots), len(affected.publications),

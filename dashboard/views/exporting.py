@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import Count
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
@@ -45,7 +46,7 @@ def exports(request: HttpRequest, project: Project) -> HttpResponse:
     done = snapshots.filter(state=SnapshotState.DONE).count()
     context = {
         "form": form,
-        "snapshots": snapshots,
+        "snapshots": snapshots.annotate(erased=Count("erasures")).order_by("-created_at"),
         "compare_form": CompareForm(project=project) if done > 1 else None,
         "publications": Publication.objects.filter(project=project),
     }

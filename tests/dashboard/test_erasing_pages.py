@@ -60,6 +60,7 @@ def test_manager_sees_what_would_go_types_the_name_and_downloads_warn(
     assert ada.get(page)["Location"] == done["Location"]
     warning = f"Export {snapshot.number} may hold answers of somebody who was erased since."
     assert warning in ada.get(export).text
+    assert "holds erased people" in ada.get("/projects/helpfulness/exports/").text
     for who, address in ((ada, f"{export}dpo/train.jsonl"), (client, shared)):
         first = who.get(address)
         assert (first.status_code, warning in first.text) == (409, True)

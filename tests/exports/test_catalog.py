@@ -14,7 +14,7 @@ from tests.builders import make_pair, make_preference
 from tests.exports.consuming import rows_in
 from tests.judged import judge_pairs, make_judge
 
-PROFILES = ("dpo", "annotations", "openai-style", "multipref", "icai")
+PROFILES = ("dpo", "annotations", "listwise", "multipref", "icai")
 TABLES = PROFILES[:-1]
 # What the vocabulary for responsible AI has and this export can tell.
 TOLD = {
@@ -101,5 +101,7 @@ def test_catalog_is_valid_and_loads_the_rows_of_the_files_offline(
                 "split": split,
                 **{key: value for key, value in row.items() if key not in empty},
             }
-    deep = [plain(record)["messages"] for record in dataset.records("openai-style")]
-    assert sorted(one[0]["content"] for one in deep) == [f"Question {number}?" for number in range(8)]
+    # A list within a list: each response of a row, as its first message.
+    deep = [[part["content"] for part in plain(record)["completion"]] for record in dataset.records("listwise")]
+    rows = sorted(rows_in(folder, "listwise"), key=lambda one: one[0])
+    assert deep == [[one["completion"][0]["content"] for one in row["completions"]] for _, row in rows]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotation.assigning import Opening, next_assignment, open_tasks, save_draft, skip
+from annotation.assigning import Answer, Opening, next_assignment, open_tasks, save_draft, skip, submit
 from annotation.checking import check_invariants
-from annotation.errors import AnnotationError
+from annotation.errors import AnnotationError, NotAMember
 from annotation.excluding import exclude_answers
 from annotation.models import (
     Assignment,
@@ -143,7 +143,7 @@ def test_nothing_of_a_person_is_left_but_what_money_hangs_on(project: Project, b
 
 
 def test_exports_and_tags_that_may_hold_a_person_are_listed_marked_and_not_published(
-    project: Project, ben: Rater, tmp_path: Path
+    project: Project, ben: Rater, tmp_path: Path, capsys: Any
 ) -> None:
     first = take_snapshot(project, out=tmp_path / "one", profiles=["annotations"])
     gone = Snapshot.objects.create(project=project, number=2, state="deleted")
@@ -169,6 +169,8 @@ def test_exports_and_tags_that_may_hold_a_person_are_listed_marked_and_not_publi
     erase_person(make_person(project, "cyd"), reason="Asked.", by=None, now=NOW)
     assert "2 people who were erased" in warning_of(first)
     assert "somebody who was erased" in warning_of(later)
+    call_command("list_snapshots", project.slug)
+    assert "annotations 14  may hold 2 erased" in capsys.readouterr().out
     delete_snapshot(first, now=NOW)
     assert broken() == []
 
@@ -216,6 +218,18 @@ def test_what_has_to_be_settled_first_is_said_and_nothing_changes(project: Proje
     with pytest.raises(AnnotationError, match="Say why"):
         erase_person(ben, reason=" ", by=None, now=NOW)
     assert everything() == before
+
+
+def test_answer_on_its_way_is_refused_once_its_person_is_erased(project: Project, ben: Rater) -> None:
+    held = Assignment.objects.get(rater=ben, state="leased")
+    stale = Rater.objects.get(pk=ben.pk)
+    erase_person(ben, reason="Asked.", by=None, now=NOW)
+    with pytest.raises(AnnotationError):
+        submit(held.pk, stale, Answer("a"), now=NOW)
+    with pytest.raises(NotAMember):
+        next_assignment(project, stale, now=NOW)
+    assert not Preference.objects.filter(rater=ben).exists()
+    assert broken() == []
 
 
 def test_command_shows_what_would_go_and_wants_the_name_twice(project: Project, ben: Rater, capsys: Any) -> None:

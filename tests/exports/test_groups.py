@@ -69,6 +69,7 @@ def test_experts_are_told_only_where_they_and_the_others_are_enough(
     pair = make_pair(project, prompt="Which?", external_id="p")
     for number in range(experts + others):
         rater = make_person(project, f"somebody-{number}")
+        assert rater.user
         role = Role.EXPERT if number < experts else Role.ANNOTATOR
         Membership.objects.create(project=project, user=rater.user, role=role)
         make_preference(pair, rater, "a", strength=2)

@@ -1,14 +1,17 @@
 """Licences of rows and terms of the models that wrote them: what is let in, and what is counted where it is not."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from annotation.models import Project
 from exports.errors import ExportError
 from exports.profiles import PROFILES
 from exports.settings import SnapshotSettings
+from exports.snapshotting import take_snapshot
 from tests.builders import make_pair, make_preference
 from tests.exports.rows import written_rows
 
@@ -85,6 +88,20 @@ def test_terms_of_models_are_columns_and_a_filter_with_unknown_as_a_case_of_its_
     assert (names(rows), tally.left_out) == ([FREE, NONE, UNREADABLE], {"terms": 1})
     rows, _, tally = written_rows(licensed, tmp_path / "three", generator_terms=told, terms_allowed="free")
     assert (names(rows), tally.left_out) == ([FREE], {"terms": 1, "terms_unknown": 2})
+
+
+def test_card_names_the_licences_of_the_rows_and_counts_what_is_not_known(licensed: Project, tmp_path: Path) -> None:
+    told = {"gpt": "free", "other-model": "restricted"}
+    take_snapshot(licensed, out=tmp_path / "all", format="jsonl", generator_terms=told)
+    head, card = (tmp_path / "all" / "README.md").read_text().removeprefix("---\n").split("---\n", 1)
+    # What can be no name of a licence on the Hub is `other` there.
+    assert yaml.safe_load(head)["license"] == ["cc-by-4.0", "cc-by-nc-4.0", "other"]
+    said = card[card.index("## Licences and terms") : card.index("## Personal data")]
+    assert "- 1 rows: CC-BY-4.0.\n" in said
+    assert "- 1 rows: not stated in `license`" in said
+    assert "- The terms of other-model: others may not train on its outputs.\n" in said
+    catalog = json.loads((tmp_path / "all" / "croissant.json").read_text())
+    assert catalog["license"] == ["CC-BY-4.0", "cc-by-nc-4.0", '{"name": "cc-by-4.0"}']
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The gate for personal data: what it finds, what it lets stand, and that nothing is written before it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from annotation.models import Project
 from exports.errors import ExportError
 from exports.models import Snapshot, SnapshotState
+from exports.profiles import PROFILES
+from exports.profiles.columns import arrow_schema
 from exports.recognising import find_personal, passes_luhn, passes_mod_97, redacted
 from exports.snapshotting import take_snapshot, write_snapshot
 from tests.builders import make_pair, make_preference, make_prompt
@@ -39,7 +42,7 @@ WHOLE = [
     "version 10.20.30.41, v4.3.2.7, pkg==4.21.7.3, Section 3.1.4.1",
     "ping 8.8.8.8, 127.0.0.1, 192.168.0.1, 10.0.0.7, 192.0.2.1, 999.1.2.3",
     "sk-learn-pipeline-for-classification-tasks and task-force-one",
-    "1234567890123456 9999999999999999 0000000000000000",
+    "1234567890123456 9999999999999999 0000000000000000; order 4111 1111 1111 1112, 5105 1051 0510 5101",
     "2024-01-15 12:30:45 to 2024-01-16T08:00:00Z",
     "ISBN 978-3-16-148410-0, doi 10.1000/182, arXiv:2305.18290",
     "std::vector<int>::iterator; dead::beef; a[1:20, 3:40]; 12:34:56:78:9a:bc",
@@ -69,6 +72,13 @@ def test_check_digits() -> None:
     assert not any(passes_luhn(f"411111111111111{digit}") for digit in "023456789")
     assert passes_mod_97("DE89370400440532013000")
     assert not passes_mod_97("DE89370400440532013001")
+
+
+def test_no_profile_has_a_column_of_times() -> None:
+    for name, profile in PROFILES.items():
+        schema = str(arrow_schema(profile.columns))
+        assert not re.search(r"timestamp|date\d|time\d|duration", schema), name
+        assert not [column.name for column in profile.columns if column.name.endswith("_at")], name
 
 
 @pytest.fixture
