@@ -178,7 +178,7 @@ def _collection(disclosure: Disclosure) -> str:
     rows = [(origin, f"{n:,}", meaning) for origin, n, meaning in disclosure.origins()]
     parts = [
         "## How it was collected",
-        _listed(map(escape, disclosure.protocol())),
+        _listed(disclosure._replace(criteria=[*map(escape, disclosure.criteria)]).protocol()),
         _table(("people's answers", "number", "meaning"), rows) if rows else "No person has answered yet.",
     ]
     if disclosure.guidelines.strip():

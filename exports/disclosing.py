@@ -64,8 +64,11 @@ class Disclosure(NamedTuple):
         """Return how people and judges were asked."""
         people = len(self.report["people"]["people"])
         return [
-            "Each rater chose between two responses (a, b, tie, both bad, cannot judge). Which response stood first "
-            "was drawn for each person and stored; models' names, verdicts and router scores were never shown.",
+            "A rater chose between two responses (a, b, tie, both bad, cannot judge), or the choice follows from "
+            "ratings or an order (`basis`).",
+            "To people who answered here (`live`) the order of the responses was drawn for each and stored; names of "
+            "models, verdicts and router scores were not shown before their own answer. Of recorded answers their "
+            "source says how they were given.",
             f"Criteria beside the whole: {', '.join(self.criteria) or 'none'}.",
             f"{people:,} people answered; they appear under pseudonyms (HMAC-SHA256 with a key of the project, the "
             "seed and the installation).",
@@ -147,8 +150,8 @@ class Disclosure(NamedTuple):
 def personal_data(report: Mapping[str, Any]) -> list[str]:
     """Return what was done about personal data, with counts."""
     return [
-        "No file has a name, an address, an account or a database id of a person. Times are days at most: the report's "
-        "figures over time; no row has one.",
+        "Beside what texts say, no file has a name, an address, an account or a database id of a person who answered. "
+        "No row has a time; the report has days at most.",
         "Searched for e-mail addresses, telephone numbers, bank accounts, cards, public IP addresses and secrets such "
         "as API keys, by patterns and check digits. Names and descriptions of people are not found that way.",
         *(_screened(part, found) for part, found in report["counts"]["personal_data"].items()),
