@@ -18,6 +18,7 @@ ATTRIBUTES = (
     COMMUNITY, "country", "nationality", "region", "age", "age_group", "gender", "sex", "ethnicity", "education",
     "occupation", "religion", "native_language",
 )  # fmt: skip
+KNOWN = frozenset(ATTRIBUTES)
 Cell = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -36,10 +37,13 @@ class Groups:
 
     def add(self, record: Record) -> None:
         """Count the people of a record in each cell that it may be told by."""
-        for cell in {_cell(record.meta, record.language, names) for names in (ATTRIBUTES, (COMMUNITY,), ())}:
+        names_something = not KNOWN.isdisjoint(record.meta)
+        parts = (ATTRIBUTES, (COMMUNITY,), ()) if names_something else ((),)
+        for cell in {_cell(record.meta, record.language, names) for names in parts}:
             self._people[cell].update(vote.person for vote in record.votes)
             self._experts[cell].update(vote.person for vote in record.votes if vote.is_expert)
-        self._records[_cell(record.meta, record.language, ATTRIBUTES)] += 1
+        if names_something:
+            self._records[_cell(record.meta, record.language, ATTRIBUTES)] += 1
 
     def told_of(self, meta: Mapping[str, Any], language: str) -> tuple[str, ...]:
         """Return the attributes that a record may name."""
@@ -51,7 +55,9 @@ class Groups:
 
     def limited(self, meta: dict[str, Any], language: str) -> dict[str, Any]:
         """Return a record's `meta` without what may not be told; the same one where all of it may."""
-        withheld = set(ATTRIBUTES) - set(self.told_of(meta, language))
+        if KNOWN.isdisjoint(meta):
+            return meta
+        withheld = KNOWN - set(self.told_of(meta, language))
         return {name: value for name, value in meta.items() if name not in withheld} if withheld & set(meta) else meta
 
     def told(self, entry: Entry) -> Entry:

@@ -7,7 +7,7 @@ data before. Both are searched and counted whatever the mode.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from annotation.models.pairs import joined_text
@@ -17,12 +17,9 @@ from exports.records import Message, Record, Side, with_content_ids
 from exports.settings import SnapshotSettings
 
 Kept = Literal["rationales", "prompts", "responses"]
-WORDS: dict[Kept, str] = {
-    "rationales": "reasons, and what people marked in words of their own",
-    "prompts": "prompts, context, guidelines and `meta`",
-    "responses": "responses",
-}
 EXAMPLES = 20
+# No text has it, and no pattern reaches over it.
+BETWEEN = "\n\0\n"
 
 
 class Hit(NamedTuple):
@@ -52,6 +49,8 @@ class Gate:
 
         Where the prompt or a response changed, its hashes are of the new text: the old ones could be guessed back.
         """
+        if not find_personal(BETWEEN.join(_texts(record))):
+            return record
 
         def clean(part: Kept, field: str) -> Callable[[str], str]:
             return lambda text: self._screened(text, part, field, record.external_id)
@@ -140,6 +139,29 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {name: each_text(part, change) for name, part in value.items()}
     return value
+
+
+def _texts(record: Record) -> Iterator[str]:
+    """Yield every text of a record that is screened."""
+    yield from (
+        message["content"] for messages in (record.prompt, record.a.messages, record.b.messages) for message in messages
+    )
+    yield record.context
+    for vote in record.votes:
+        yield vote.rationale
+        yield from (reason for _, reason in vote.reasons)
+        yield from vote.content_flags
+    yield from (one.rationale for one in record.judgements)
+    yield from (one.rationale for one in record.calls)
+    yield from _texts_in(record.meta)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
 
 
 def _message(message: Message, change: Callable[[str], str]) -> Message:

@@ -123,6 +123,15 @@ def test_reasons_are_redacted_and_prompts_and_responses_stand_unless_asked(told:
 
 @pytest.mark.django_db
 @pytest.mark.either_database
+def test_a_text_hides_nothing_of_the_one_beside_it(project: Project, tmp_path: Path) -> None:
+    pair = make_pair(project, prompt="Which version", response_a="91.198.174.192", response_b="7")
+    make_preference(pair, "dora", "a")
+    (row,), _, _ = written_rows(project, tmp_path, pii_responses="redact")
+    assert row["chosen"][0]["content"] == "[IP]"
+
+
+@pytest.mark.django_db
+@pytest.mark.either_database
 @pytest.mark.parametrize("profile", ["annotations", "rationale", "multipref", "icai", "judge_runs"])
 def test_no_profile_holds_what_is_redacted(told: Project, tmp_path: Path, profile: str) -> None:
     from tests.judged import judge_pairs, make_judge
