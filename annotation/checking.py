@@ -47,6 +47,8 @@ from annotation.promising import MICROS_PER_USD
 
 # Two rounds of the reaper (`expire-leases` in config/celery.py).
 SWEEP = timedelta(seconds=60)
+# What a lease that came to nothing ends as.
+ENDED = (AssignmentState.SKIPPED, AssignmentState.EXPIRED)
 EXAMPLES = 5
 
 
@@ -177,6 +179,7 @@ def _no_repeats(now: datetime) -> "QuerySet[Any]":
     """
     same = Q(repeats__rater=F("rater"), repeats__task=F("task"), repeats__repeats__isnull=True)
     answered = Q(repeats__state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA])
+    answered |= Q(repeats__state=AssignmentState.ERASED, state__in=[AssignmentState.ERASED, *ENDED])
     return Assignment.objects.filter(repeats__isnull=False).filter(
         ~(same & answered) | Q(repeats__shown_order=F("shown_order"))
     )
@@ -257,13 +260,15 @@ def _misbooked(now: datetime) -> "QuerySet[Any]":
     belongs = Q(
         assignment__rater=F("rater"),
         assignment__task__project=F("project"),
-        assignment__state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA],
+        assignment__state__in=[AssignmentState.SUBMITTED, AssignmentState.EXTRA, AssignmentState.ERASED],
         rater__origin=Origin.LIVE,
     )
     named = (
         Q(kind=EntryKind.REPEAT, assignment__repeats__isnull=False)
         | Q(kind=EntryKind.LATE, assignment__repeats__isnull=True, assignment__state=AssignmentState.EXTRA)
         | Q(kind=EntryKind.ANSWER, assignment__repeats__isnull=True, assignment__state=AssignmentState.SUBMITTED)
+        # Its person was erased after it was booked.
+        | Q(kind__in=[EntryKind.ANSWER, EntryKind.LATE], assignment__state=AssignmentState.ERASED)
         # Taken out of the count, or back into it, after it was booked.
         | Q(
             Exists(Exclusion.objects.filter(rater=OuterRef("rater"))),

@@ -9,7 +9,7 @@ from annotation.models import Criterion, Project
 from exports.errors import ExportError
 from exports.models import Snapshot, SnapshotState
 from exports.profiles import PROFILES
-from exports.settings import BOTH_BAD_RULES, GOLD_RULES, MARGINS, TIE_RULES, SnapshotSettings
+from exports.settings import BOTH_BAD_RULES, GOLD_RULES, MARGINS, PII_MODES, TERMS_RULES, TIE_RULES, SnapshotSettings
 
 TIE_NAMES = {
     "drop": "Leave ties out, with a count",
@@ -25,6 +25,18 @@ MARGIN_NAMES = {
     "prob": "Probability, -1 to 1",
     "none": "No margin",
 }
+TERMS_NAMES = {
+    "any": "Whatever they say, in columns",
+    "unrestricted": "Leave out what is known to be restricted",
+    "free": "Keep only what is known to be free",
+}
+PII_NAMES = {
+    "block": "Refuse the export, with places",
+    "redact": "Replace it by its kind, as in [EMAIL]",
+    "allow": "Let it stand, with counts",
+}
+PII_DEFAULTS = {"pii_rationales": "redact", "pii_prompts": "allow", "pii_responses": "allow"}
+MOST_TEXT = 5000
 WEIGHT = "weight_"
 LINK_HOURS = [(1, "1 hour"), (24, "1 day"), (168, "7 days"), (720, "30 days")]
 
@@ -106,6 +118,51 @@ class ExportForm(forms.Form):
     license = forms.CharField(
         label="Licence", required=False, max_length=100, help_text="Of rows whose file names none. Example: cc-by-4.0"
     )
+    licences_allowed = forms.CharField(
+        label="Only pairs of these licences",
+        required=False,
+        max_length=500,
+        help_text="Names with commas between; empty: all. Example: cc-by-4.0, odc-by. "
+        "Pairs without a known licence go too, unless unknown is one of them.",
+    )
+    generator_terms = forms.CharField(
+        label="Terms of the models that wrote the responses",
+        required=False,
+        max_length=MOST_TEXT,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="A line a model: its name = free or restricted, for whether others may train on what it wrote.",
+    )
+    terms_allowed = forms.ChoiceField(
+        label="Pairs by these terms", required=False, choices=_choices(TERMS_RULES, TERMS_NAMES)
+    )
+    pii_rationales = forms.ChoiceField(
+        label="Personal data in reasons",
+        required=False,
+        choices=_choices(PII_MODES, PII_NAMES),
+        initial=PII_DEFAULTS["pii_rationales"],
+        help_text="E-mail addresses, telephone, account and card numbers, public IP addresses, secrets.",
+    )
+    pii_prompts = forms.ChoiceField(
+        label="Personal data in prompts",
+        required=False,
+        choices=_choices(PII_MODES, PII_NAMES),
+        initial=PII_DEFAULTS["pii_prompts"],
+        help_text="And in context, guidelines and further fields of the file.",
+    )
+    pii_responses = forms.ChoiceField(
+        label="Personal data in responses",
+        required=False,
+        choices=_choices(PII_MODES, PII_NAMES),
+        initial=PII_DEFAULTS["pii_responses"],
+    )
+    least_in_group = forms.IntegerField(
+        label="Least people in a group",
+        required=False,
+        min_value=1,
+        max_value=1000,
+        initial=5,
+        help_text="Community, country and the like are told where so many people share them.",
+    )
     gzip = forms.BooleanField(label="Compress JSON Lines", required=False)
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
@@ -129,6 +186,20 @@ class ExportForm(forms.Form):
                 self.add_error(None, str(error))
         return values
 
+    def clean_generator_terms(self) -> dict[str, str]:
+        """Return the terms of each model; what is no line of them is said in words."""
+        terms = {}
+        for line in filter(None, map(str.strip, self.cleaned_data["generator_terms"].splitlines())):
+            model, equals, said = line.rpartition("=")
+            if not equals or not model.strip():
+                raise forms.ValidationError(f"{line!r} is no line such as gpt-x = restricted.")
+            terms[model.strip()] = said.strip()
+        return terms
+
+    def clean_licences_allowed(self) -> list[str]:
+        """Return the names between the commas."""
+        return [name for one in self.cleaned_data["licences_allowed"].split(",") if (name := one.strip())]
+
     def settings(self) -> dict[str, Any]:
         """Return what `exports.settings.SnapshotSettings` takes."""
         values = self.cleaned_data
@@ -148,6 +219,11 @@ class ExportForm(forms.Form):
             "good_from": values["good_from"],
             "license": values["license"],
             "gzip": values["gzip"],
+            "licences_allowed": values["licences_allowed"],
+            "generator_terms": values["generator_terms"],
+            "terms_allowed": values["terms_allowed"] or TERMS_RULES[0],
+            **{name: values[name] or mode for name, mode in PII_DEFAULTS.items()},
+            "least_in_group": values["least_in_group"] or SnapshotSettings().least_in_group,
             "criterion_weights": {name: weight for name, weight in given if weight is not None},
         }
 

@@ -18,6 +18,28 @@ def answers_field(label: str, help_text: str) -> forms.IntegerField:
     return forms.IntegerField(label=label, help_text=help_text, required=False, min_value=1, max_value=2**31 - 1)
 
 
+class EraseForm(forms.Form):
+    """Why a person is erased, and their name a second time: there is no way back."""
+
+    reason = forms.CharField(
+        label="Why",
+        max_length=REASON_LIMIT,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="It is kept, so name nobody. Example: asked for it on 3 May.",
+    )
+    name = forms.CharField(label="Their name, once more", max_length=200, help_text="Nothing undoes this.")
+
+    def __init__(self, *args: Any, name: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._name = name
+
+    def clean_name(self) -> str:
+        """Refuse another name than that of the person."""
+        if self.cleaned_data["name"] != self._name:
+            raise forms.ValidationError(f"Type it as it is here: {self._name}.")
+        return self._name
+
+
 class LimitsForm(forms.Form):
     """How much every person of a project may do, and what a pair needs."""
 

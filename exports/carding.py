@@ -4,46 +4,47 @@ Every number in it is a number of report.json, which lies beside it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation.models import Criterion, Project
+from annotation.models import Project
+from exports.disclosing import (
+    LIMITATIONS,
+    MAINTENANCE,
+    USES,
+    Disclosure,
+    demographics,
+    licences_of,
+    personal_data,
+)
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.reporting.telling import told
-from exports.writing import WrittenFile
+from exports.settings import plain_licence
+from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
+LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+TERMS_IN_WORDS = {"free": "others may train on its outputs", "restricted": "others may not train on its outputs"}
 TITLES = {
     "noise": "Noise",
     "disagreement": "Disagreement",
     "data": "Data",
     "rationales": "Reasons",
 }
-LIMITATIONS = (
-    "A preference says which of two responses a rater would rather have, under these guidelines and at that time. It "
-    "does not say that the better response is right, safe or good.",
-    "Labels given by a judge carry that judge's biases. Weigh or filter by `label_source`, `p_correct` and `p_wrong`.",
-    "Where the router chose what people answer, their pairs are the doubtful ones. Figures over them need weights: "
-    "`selection_prob` is the probability that a pair was sent to people.",
-    "Prompts, responses and rationales are as they were imported or written: they were not searched for personal data.",
-    "What judges and people wrote as reasons may name a response by its place; `rationale_order` says which they saw "
-    "first, where it is known.",
-)
-
-
 Columns = Mapping[str, Sequence[Column]]
 
 
 def write_card(
-    path: Path, project: Project, columns: Columns, files: Sequence[WrittenFile], report: Mapping[str, Any]
+    path: Path, project: Project, columns: Columns, files: Sequence[WrittenFile], disclosure: Disclosure
 ) -> None:
-    """Write README.md for the files of an export; `columns` are those of each profile. One query."""
-    head = card_head(project, columns, files, report)
-    body = card_body(project, columns, report)
+    """Write README.md for the data files of an export; `columns` are those of each profile. One query."""
+    head = card_head(project, columns, files, disclosure.report)
+    body = card_body(project, columns, disclosure, hash_files(files))
     path.write_text(f"---\n{to_yaml(head)}---\n\n{body}", encoding="utf-8", newline="\n")
 
 
@@ -56,8 +57,8 @@ def card_head(
     tables = [name for name in profiles if PROFILES[name].document_head is None]
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
-        "license": report["settings"]["license"] or "unknown",
-        "language": _languages(project),
+        "license": _licence_ids(licences_of(report)),
+        "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
         "tags": ["preference", "dpo", "rlhf", "human-feedback", "ai-feedback"],
@@ -75,7 +76,15 @@ def card_head(
     return head
 
 
-def _languages(project: Project) -> list[str]:
+def _licence_ids(names: Sequence[str]) -> str | list[str]:
+    """Return licences as the Hub names them: in small letters, and `other` for what can be no name there."""
+    plain = dict.fromkeys(map(plain_licence, names))
+    found = list(dict.fromkeys(name if LICENCE_ID.fullmatch(name) else "other" for name in plain)) or ["unknown"]
+    return found[0] if len(found) == 1 else found
+
+
+def languages_of(project: Project) -> list[str]:
+    """Return the languages of a project's prompts, where known. One query."""
     prompts = project.prompts.exclude(language="").order_by("language")
     return [one_line(language) for language in prompts.values_list("language", flat=True).distinct()]
 
@@ -98,20 +107,24 @@ def _annotations_creators(report: Mapping[str, Any], profiles: Sequence[str]) ->
     return [*(["crowdsourced"] if by_people else []), *(["machine-generated"] if machine else [])]
 
 
-def card_body(project: Project, columns: Columns, report: Mapping[str, Any]) -> str:
-    """Return the Markdown below the head."""
-    profiles = list(columns)
+def card_body(project: Project, columns: Columns, disclosure: Disclosure, data_hash: str) -> str:
+    """Return the Markdown below the head; `data_hash` is the hash over the data files, for the citation."""
+    profiles, report = list(columns), disclosure.report
     sections = [
         _intro(project, report),
         *(_contents(name, report["counts"]["profiles"][name], report) for name in profiles),
-        _collection(project, report),
+        _collection(disclosure),
         _judges(report),
         _routing(report),
         _agreement(report),
         _consistency(report),
         *_reports(report),
-        "## Limitations\n\n" + "\n".join(f"- {text}" for text in LIMITATIONS),
-        _licence(report),
+        "## Limitations\n\n" + _listed(LIMITATIONS),
+        "## Uses\n\n" + _listed(USES),
+        "## Licences and terms\n\n" + _listed(_licences(report)),
+        "## Personal data\n\n" + _listed([*personal_data(report), *demographics(report)]),
+        f"## Maintenance\n\n{MAINTENANCE}",
+        f"## Citation\n\n```bibtex\n{disclosure.citation(data_hash)}\n```",
         *(_columns(name, mine) for name, mine in columns.items()),
     ]
     return "\n\n".join(sections) + "\n"
@@ -161,25 +174,15 @@ def _contents(name: str, counts: Mapping[str, Any], report: Mapping[str, Any]) -
     return "\n\n".join(parts)
 
 
-def _collection(project: Project, report: Mapping[str, Any]) -> str:
-    criteria = [criterion.name for criterion in Criterion.objects.filter(project=project)]
-    votes = report["agreement"]["votes_by_origin"]
-    meanings = {
-        "live": "given here by people who signed in; which response stood first was drawn per person and stored",
-        "recorded": "imported with the pairs; how they were collected is for their source to say",
-        "simulated": "made by a program that errs at a stated rate; no human being gave them",
-    }
-    rows = [(origin, f"{n:,}", meanings[origin]) for origin, n in votes.items()]
-    people = report["people"]["people"]
+def _collection(disclosure: Disclosure) -> str:
+    rows = [(origin, f"{n:,}", meaning) for origin, n, meaning in disclosure.origins()]
     parts = [
         "## How it was collected",
-        f"Each rater chose between two responses (a, b, tie, both bad, cannot judge). Criteria: "
-        f"{', '.join(map(escape, criteria)) or 'none'}. {len(people):,} people answered; they appear under pseudonyms "
-        "(HMAC-SHA256 with a key of the project, the seed and the installation).",
+        _listed(disclosure._replace(criteria=[*map(escape, disclosure.criteria)]).protocol()),
         _table(("people's answers", "number", "meaning"), rows) if rows else "No person has answered yet.",
     ]
-    if project.guidelines.strip():
-        quoted = "\n".join(f"> {line}".rstrip() for line in project.guidelines.strip().splitlines())
+    if disclosure.guidelines.strip():
+        quoted = "\n".join(f"> {line}".rstrip() for line in disclosure.guidelines.strip().splitlines())
         parts += ["Guidelines the people had:", quoted]
     return "\n\n".join(parts)
 
@@ -295,17 +298,32 @@ def _reports(report: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _licence(report: Mapping[str, Any]) -> str:
-    named = report["settings"]["license"]
-    said = f"{escape(named)}." if named else "Unknown: to be set by the owner of the prompts and responses."
-    return (
-        f"## Licence\n\n{said} Rows of sources with a licence of their own name it in `license`. The terms of the "
-        "models that wrote the responses (`model_chosen`, `model_rejected`) may limit what may be trained on them."
+def _licences(report: Mapping[str, Any]) -> list[str]:
+    """Return what is known of licences and of models' terms, with counts over the rows of the first profile."""
+    settings, counts = report["settings"], next(iter(report["counts"]["profiles"].values()))
+    known = sum(counts["licenses"].values())
+    said = [f"{n:,} rows: {escape(name)}." for name, n in counts["licenses"].items()]
+    if known < counts["rows"]:
+        said.append(
+            f"{counts['rows'] - known:,} rows: not stated in `license`; to be settled with the owner of the texts."
+        )
+    if settings["licences_allowed"]:
+        said.append(f"Only these were let in: {', '.join(map(escape, settings['licences_allowed']))}.")
+    reasons = ("licence", "licence_unknown", "terms", "terms_unknown")
+    said += [
+        f"Left out: {counts['left_out'][name]:,} pairs as `{name}`." for name in reasons if name in counts["left_out"]
+    ]
+    terms = settings["generator_terms"]
+    said += [f"The terms of {escape(model)}: {TERMS_IN_WORDS[told]}." for model, told in sorted(terms.items())]
+    said.append(
+        "`terms_chosen`, `terms_rejected` and their kin say what the export was told of the models that wrote the "
+        "responses; `unknown` is no permission."
     )
+    return said
 
 
 def _columns(name: str, columns: Sequence[Column]) -> str:
-    rows = [(f"`{column.name}`", column.kind.name, column.meaning) for column in columns]
+    rows = [(f"`{column.name}`", column.kind.name, column.meaning.replace("|", "\\|")) for column in columns]
     return f"## Columns: `{name}`\n\n" + _table(("column", "type", "meaning"), rows)
 
 
@@ -319,6 +337,10 @@ def _figure(figure: Mapping[str, Any], *, share: bool = True) -> tuple[str, str,
         return figure["too_few"], "", f"{figure['n']:,}"
     interval = "" if figure["low"] is None else f"{text(figure['low'])} to {text(figure['high'])}"
     return text(figure["value"]), interval, f"{figure['n']:,}"
+
+
+def _listed(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _tally(counts: Mapping[str, int]) -> str:

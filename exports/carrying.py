@@ -20,7 +20,9 @@ from uuid import UUID
 from annotation.configuring import settings_of
 from annotation.criteria import OVERALL
 from annotation.models import Choice, Origin, Pair, Preference, Project, RaterKind, Rating
+from exports.grouping import Groups
 from exports.pseudonymising import pseudonym
+from exports.screening import Gate
 from judges.averaging import VerdictValues, settle
 from judges.models import JudgeVersion, Order, Verdict, VerdictState
 from judges.recording import MODEL_LIMIT, PROTOCOL_LIMIT
@@ -42,16 +44,17 @@ PAIRS_PER_READ = 2000
 Row = dict[str, Any]
 
 
-def carry_project(folder: Path, project: Project, *, key: bytes) -> dict[str, int]:
+def carry_project(folder: Path, project: Project, *, key: bytes, gate: Gate, groups: Groups) -> dict[str, int]:
     """Write the project below `folder` and return its files with their rows. Five queries for 2,000 pairs.
 
-    Caller holds the consistent read; `key` is that of the export's pseudonyms.
+    Caller holds the consistent read; `key` is that of the export's pseudonyms. Texts and what is told of people are as
+    in the rows (`gate`, `groups`).
     """
     (folder / "project").mkdir(parents=True)
     # A suggestion is a judge's of this site.
     settings = {
         "format": FORMAT,
-        **{name: getattr(project, name) for name in FIELDS},
+        **gate.replaced({name: getattr(project, name) for name in FIELDS}, "prompts"),
         "screen": {name: value for name, value in settings_of(project).items() if name != "suggestion"},
     }
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, indent=2)
@@ -63,7 +66,7 @@ def carry_project(folder: Path, project: Project, *, key: bytes) -> dict[str, in
         (folder / LABELS).open("w", encoding="utf-8", newline="\n") as labels_file,
     ):
         for batch in _batches(project):
-            for row in _pair_rows(batch, judges, key):
+            for row in (_safe(row, gate, groups) for row in _pair_rows(batch, judges, key)):
                 pairs_file.write(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
                 counts[PAIRS] += 1
             for row in _label_rows(batch):
@@ -78,6 +81,17 @@ def _batches(project: Project) -> Iterator[list[Pair]]:
     for start in range(0, len(ids), PAIRS_PER_READ):
         found = Pair.objects.with_texts().in_bulk(ids[start : start + PAIRS_PER_READ])
         yield [found[pk] for pk in ids[start : start + PAIRS_PER_READ]]
+
+
+def _safe(row: Row, gate: Gate, groups: Groups) -> Row:
+    """Return a pair's row with its texts screened, and without what too few people share."""
+    return {
+        **gate.replaced(row, "prompts"),
+        "id": row["id"],
+        "meta": gate.replaced(groups.limited(row["meta"], row["language"]), "prompts"),
+        **{name: gate.replaced(row[name], "responses") for name in ("response_a", "response_b")},
+        **{name: gate.replaced(row[name], "rationales") for name in ("human", "judges")},
+    }
 
 
 def _judge_names(project: Project) -> dict[UUID, tuple[str, str, JudgeVersion]]:

@@ -13,6 +13,7 @@ from exports.profiles.columns import Row
 
 TALLIED = {
     "label_sources": "label_source",
+    "licenses": "license",
     "rationale_sources": "rationale_source",
     "rationale_origins": "rationale_origin",
     "route_sources": "route_source",

@@ -43,6 +43,8 @@ class Entry(NamedTuple):
 
 def decide(record: Record, settings: SnapshotSettings, ranges: Mapping[str, float]) -> Decision:
     """Return the decision on a record. `ranges` is the largest difference of scores on each criterion."""
+    if reason := _not_allowed(record, settings):
+        return Decision(None, left_out=reason)
     label = record.label
     relabelled = fragile = False
     if settings.criterion_weights:
@@ -61,6 +63,17 @@ def decide(record: Record, settings: SnapshotSettings, ranges: Mapping[str, floa
     if settings.margin not in ("auto", "none") and margin_of(record, decision, winners[0], settings.margin) is None:
         return Decision(label, left_out=LeftOut.NO_MARGIN)
     return decision
+
+
+def _not_allowed(record: Record, settings: SnapshotSettings) -> LeftOut | None:
+    """Return why a pair may be in no file of this export, or None: its licence, or the terms of its models."""
+    licence = record.license or settings.license
+    if not settings.allows_licence(licence):
+        return LeftOut.LICENCE if licence else LeftOut.LICENCE_UNKNOWN
+    terms = {settings.terms_of(record.a.model), settings.terms_of(record.b.model)}
+    if settings.terms_allowed != "any" and "restricted" in terms:
+        return LeftOut.TERMS
+    return LeftOut.TERMS_UNKNOWN if settings.terms_allowed == "free" and "unknown" in terms else None
 
 
 def _winners(record: Record, label: Resolved, settings: SnapshotSettings) -> tuple[tuple[str, ...], bool]:

@@ -1,18 +1,21 @@
 """One pass over a project: every pair read, decided upon and put on disk, with what all rows of the export share."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import Max, Min
 
 from annotation.models import Criterion, Project, Rating
 from exports.deciding import Decision, Entry, decide, margin_of
 from exports.errors import ExportError
+from exports.grouping import Groups
+from exports.leaving_out import NEVER_WRITTEN
 from exports.profiles.annotators import full_name
 from exports.profiles.contract import Context, Profile
 from exports.profiles.reasoning import opposing_rationales
 from exports.reading import read_records
 from exports.records import Message, Record
+from exports.screening import Gate
 from exports.settings import SnapshotSettings
 from exports.splitting import Split, SplitKeys, Splitter
 from exports.spooling import Spool
@@ -24,8 +27,8 @@ AUTOMATIC_MARGINS = ("strength", "scores")
 class Gathered(NamedTuple):
     """What a pass gave: the side of each entry of the spool, the rows' context, and counts over all decided pairs.
 
-    `relabelled` and `fragile` are under weights of criteria: labels that these turned, and those that weights a fifth
-    larger or smaller would turn.
+    `gate` knows what texts held of personal data, `groups` what may be told of people. `relabelled` and `fragile` are
+    under weights of criteria: labels that these turned, and those that weights a fifth larger or smaller would turn.
     """
 
     sides: list[Split]
@@ -33,22 +36,39 @@ class Gathered(NamedTuple):
     opposing_rationales: int
     relabelled: int
     fragile: int
+    gate: Gate
+    groups: Groups
+
+    def safe_report(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Return the report's figures without texts and groups that rows do not show either."""
+        self.groups.limit_report(figures["disagreement"])
+        safe: dict[str, Any] = self.gate.replaced(figures, "prompts")
+        return safe
 
 
 def gather(
     project: Project, profiles: Sequence[Profile], settings: SnapshotSettings, spool: Spool, *, key: bytes
 ) -> Gathered:
-    """Fill the spool from the database. Caller holds the consistent read. Holds one batch of pairs at a time."""
+    """Fill the spool from the database. Caller holds the consistent read. Holds one batch of pairs at a time.
+
+    Raises `ExportError` where texts hold what the settings block.
+    """
     ranges = score_ranges(project)
     splitter, survey = Splitter(), _Survey(settings)
+    gate, groups = Gate(settings), Groups(settings.least_in_group)
     for record in read_records(project, key=key, with_calls=any(profile.wants_calls for profile in profiles)):
         entry = Entry(record, decide(record, settings, ranges))
+        if entry.decision.left_out not in NEVER_WRITTEN:
+            record = gate.screened(record)
+            entry = entry if record is entry.record else Entry(record, decide(record, settings, ranges))
+            groups.add(record)
         spool.add(entry)
         splitter.add(SplitKeys(record.prompt_group, record.prompt_hash, (record.a.text, record.b.text), _asked(record)))
         survey.add(entry)
+    gate.refuse_blocked()
     components = splitter.components(lambda place: _asked(spool.get(place).record))
     sides = splitter.split(components, test_share=settings.test_share, seed=settings.seed)
-    return Gathered(sides, survey.context(), survey.opposing, survey.relabelled, survey.fragile)
+    return Gathered(sides, survey.context(), survey.opposing, survey.relabelled, survey.fragile, gate, groups)
 
 
 def _asked(record: Record) -> str:
@@ -89,6 +109,8 @@ class _Survey:
 
     def add(self, entry: Entry) -> None:
         record, decision = entry
+        if decision.left_out in NEVER_WRITTEN:
+            return
         self._people.update(vote.person for vote in record.votes)
         self._judges.update(full_name(one) for one in record.judgements)
         self._has_tools |= bool(record.tools)

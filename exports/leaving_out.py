@@ -6,6 +6,10 @@ from enum import StrEnum
 class LeftOut(StrEnum):
     """Why a pair makes no row."""
 
+    LICENCE = "licence"
+    LICENCE_UNKNOWN = "licence_unknown"
+    TERMS = "terms"
+    TERMS_UNKNOWN = "terms_unknown"
     NO_LABEL = "no_label"
     CONTESTED = "contested"
     FLAGGED = "flagged"
@@ -33,7 +37,14 @@ class LeftOut(StrEnum):
     IN_A_CYCLE = "in_a_cycle"
 
 
+# What an export may not hold at all: such a pair is in no profile, decided or not.
+NEVER_WRITTEN = frozenset({LeftOut.LICENCE, LeftOut.LICENCE_UNKNOWN, LeftOut.TERMS, LeftOut.TERMS_UNKNOWN})
+
 LEFT_OUT_IN_WORDS = {
+    LeftOut.LICENCE: "its licence is none of those that the export allows",
+    LeftOut.LICENCE_UNKNOWN: "its licence is not known, and the export allows only some",
+    LeftOut.TERMS: "the terms of a model that wrote it do not let others train on it",
+    LeftOut.TERMS_UNKNOWN: "the terms of a model that wrote it are not known",
     LeftOut.NO_LABEL: "nobody has labelled the pair yet",
     LeftOut.CONTESTED: "people share the first place between two answers",
     LeftOut.FLAGGED: "a response speaks to the judge, and no person has answered",

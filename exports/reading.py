@@ -14,7 +14,19 @@ from annotation.models import Gold, Membership, Pair, Preference, Project, Rater
 from annotation.models.pairs import content_hash
 from annotation.training import training_of
 from exports.pseudonymising import pseudonym
-from exports.records import PROTOCOL_MARK, Aspect, Call, Judgement, Message, Record, Resolved, Scores, Side, Vote
+from exports.records import (
+    PROTOCOL_MARK,
+    Aspect,
+    Call,
+    Judgement,
+    Message,
+    Record,
+    Resolved,
+    Scores,
+    Side,
+    Vote,
+    content_ids,
+)
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from routing.models import Label, Plan, PlanState
 from routing.signals.measuring import WORD
@@ -159,14 +171,10 @@ def _record(pair: Pair, whole: Whole, said: _Batch) -> Record:
         Side(_messages(response.messages), response.text, response.model)
         for response in (pair.response_a, pair.response_b)
     )
-    content = {"prompt": prompt, "responses": sorted([content_hash(a.messages), content_hash(b.messages)])}
     label = said.labels.get(pair.id)
     plan = label.provenance.get("plan") if label else None
     return Record(
-        id=content_hash({**content, "external_id": pair.external_id}),
-        content_id=content_hash(content),
-        prompt_id=content_hash({"prompt": prompt, "group": pair.prompt.group}),
-        prompt_hash=content_hash(prompt),
+        **content_ids(prompt, a, b, external_id=pair.external_id, group=pair.prompt.group),
         prompt_group=pair.prompt.group,
         external_id=pair.external_id,
         source=pair.source,

@@ -4,8 +4,10 @@ Every profile is a function of these records, so two databases that hold the sam
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from annotation.models.pairs import content_hash
 
 Message = dict[str, str]
 # Between a judge's name and its protocol.
@@ -140,6 +142,10 @@ class Record:
     is_example: bool
     meta: dict[str, Any]
 
+    def with_texts(self, **changes: Any) -> "Record":
+        """Return the record with other texts."""
+        return replace(self, **changes)
+
     @property
     def tools(self) -> str:
         """The tools the prompt offers, as a JSON string, where the imported record named some."""
@@ -152,8 +158,27 @@ class Record:
 
     @property
     def license(self) -> str:
-        """The licence of this pair, where the imported record named one."""
-        return _text(self.meta.get("license") or self.meta.get("licence"))
+        """The licence of this pair, where the imported record named one; what is no text stands as JSON, not known."""
+        return _named(self.meta.get("license") or self.meta.get("licence"))
+
+
+def content_ids(prompt: list[Message], a: Side, b: Side, *, external_id: str, group: str) -> dict[str, Any]:
+    """Return the hashes that stand for a pair's content in files, as fields of `Record`; the sides in either order."""
+    content = {"prompt": prompt, "responses": sorted([content_hash(a.messages), content_hash(b.messages)])}
+    return {
+        "id": content_hash({**content, "external_id": external_id}),
+        "content_id": content_hash(content),
+        "prompt_id": content_hash({"prompt": prompt, "group": group}),
+        "prompt_hash": content_hash(prompt),
+    }
+
+
+def with_content_ids(record: Record) -> Record:
+    """Return a record whose hashes are those of its texts, after these were changed."""
+    return replace(
+        record,
+        **content_ids(record.prompt, record.a, record.b, external_id=record.external_id, group=record.prompt_group),
+    )
 
 
 def as_text(messages: list[Message]) -> str:
@@ -169,6 +194,12 @@ def tools_of(meta: dict[str, Any]) -> str:
     if isinstance(tools, str):
         return tools.strip()
     return json.dumps(tools, sort_keys=True, ensure_ascii=False) if tools else ""
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else ""
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exports.counting import Tally
 from exports.gathering import Gathered
-from exports.leaving_out import LeftOut
+from exports.leaving_out import NEVER_WRITTEN, LeftOut
 from exports.profiles import Profile, Row
 from exports.splitting import Split
 from exports.spooling import Spool
@@ -68,7 +68,13 @@ def _rows(profile: Profile, gathered: Gathered, spool: Spool, tally: Tally) -> I
     """Yield (split, row), counting rows and what is left out."""
     builds = {split: profile.start(gathered.context) for split in SPLITS}
     for split, entries in spool.prompts(gathered.sides):
-        for row in builds[split](entries):
+        allowed = []
+        for entry in entries:
+            if entry.decision.left_out in NEVER_WRITTEN:
+                tally.leave_out(entry.decision.left_out)
+            else:
+                allowed.append(gathered.groups.told(entry))
+        for row in builds[split](allowed) if allowed else ():
             if isinstance(row, LeftOut):
                 tally.leave_out(row)
             else:

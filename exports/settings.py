@@ -11,6 +11,11 @@ FORMATS = ("jsonl", "parquet", "both")
 TIE_RULES = ("drop", "both", "judges")
 BOTH_BAD_RULES = ("drop", "tie")
 GOLD_RULES = ("exclude", "mark")
+# Of the model that wrote a response: whether others may train on it.
+TERMS = ("free", "restricted", "unknown")
+TERMS_RULES = ("any", "unrestricted", "free")
+UNKNOWN_LICENCE = "unknown"
+PII_MODES = ("block", "redact", "allow")
 MARGINS = ("auto", "strength", "scores", "prob", "none")
 # What Snapshot and numpy take as a seed without surprises.
 LARGEST_SEED = 2**31 - 1
@@ -22,6 +27,10 @@ CHOSEN = {
     "both_bad_rule": BOTH_BAD_RULES,
     "gold_rule": GOLD_RULES,
     "margin": MARGINS,
+    "terms_allowed": TERMS_RULES,
+    "pii_rationales": PII_MODES,
+    "pii_prompts": PII_MODES,
+    "pii_responses": PII_MODES,
 }
 
 
@@ -35,6 +44,12 @@ class SnapshotSettings:
     is known. `criterion_weights` make the label again from the answers and scores by criterion. `good_from` is the
     mean score from which a response of a tie is desirable in the unpaired profile. `gzip` is for JSON lines.
     `with_project` adds all pairs and answers, to make the project again from (`exports.carrying`).
+
+    `licences_allowed` leaves out pairs of other licences, and those of none that is known unless "unknown" is one of
+    them. `generator_terms` says of models whether others may train on what they wrote, "free" or "restricted";
+    `terms_allowed` "unrestricted" leaves out what is known to be restricted, "free" all that is not known to be free.
+    `pii_...` is what personal data and secrets do in texts: "block" the export, be "redact"ed, or stand ("allow").
+    `least_in_group` is how many people must share what rows tell of them; 1 tells everything.
     """
 
     format: str = "both"
@@ -51,6 +66,13 @@ class SnapshotSettings:
     criterion_weights: dict[str, float] = field(default_factory=dict)
     good_from: float | None = None
     license: str = ""
+    licences_allowed: list[str] = field(default_factory=list)
+    generator_terms: dict[str, str] = field(default_factory=dict)
+    terms_allowed: str = "any"
+    pii_rationales: str = "redact"
+    pii_prompts: str = "allow"
+    pii_responses: str = "allow"
+    least_in_group: int = 5
     include_simulated: bool = True
     with_project: bool = False
 
@@ -62,6 +84,8 @@ class SnapshotSettings:
             raise ExportError(f"The seed is {self.seed!r}; it takes a whole number from 0 to {LARGEST_SEED}.")
         if not _is_whole(self.min_votes) or self.min_votes < 0:
             raise ExportError(f"min_votes is {self.min_votes!r}; it takes a whole number from 0.")
+        if not _is_whole(self.least_in_group) or self.least_in_group < 1:
+            raise ExportError(f"least_in_group is {self.least_in_group!r}; it takes a whole number from 1.")
         for name in SHARES:
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= 1:
@@ -73,6 +97,12 @@ class SnapshotSettings:
             raise ExportError(f"good_from is {self.good_from!r}; it takes a score, or nothing.")
         if not isinstance(self.license, str):
             raise ExportError(f"The license is {self.license!r}; it takes a name such as cc-by-4.0.")
+        _check_licences(self.licences_allowed)
+        _check_terms(self.generator_terms)
+        if self.with_project and (self.licences_allowed or self.terms_allowed != "any"):
+            raise ExportError(
+                "An export with its project carries every pair: it cannot leave some out by their licence."
+            )
         _check_weights(self.criterion_weights)
         if self.criterion_weights and self.margin == "strength":
             raise ExportError("A label made from criterion_weights has no strength: choose another margin.")
@@ -89,6 +119,21 @@ class SnapshotSettings:
         """Return the settings as they are stored and written into the files."""
         return asdict(self)
 
+    def allows_licence(self, licence: str) -> bool:
+        """Say whether pairs of a licence are exported; `licence` is empty where it is not known."""
+        return not self.licences_allowed or plain_licence(licence or UNKNOWN_LICENCE) in map(
+            plain_licence, self.licences_allowed
+        )
+
+    def terms_of(self, model: str) -> str:
+        """Return what is known of a model's terms: "free", "restricted" or "unknown"."""
+        return self.generator_terms.get(model, "unknown")
+
+
+def plain_licence(name: str) -> str:
+    """Return a licence's name as it is compared: without its case and the spaces around it."""
+    return name.strip().casefold()
+
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
@@ -96,6 +141,19 @@ def _is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_licences(allowed: object) -> None:
+    if not isinstance(allowed, list) or not all(isinstance(one, str) and one.strip() for one in allowed):
+        raise ExportError(f"licences_allowed is {allowed!r}; it takes a list of names such as cc-by-4.0, or unknown.")
+
+
+def _check_terms(terms: object) -> None:
+    if not isinstance(terms, Mapping):
+        raise ExportError(f"generator_terms is {terms!r}; it takes free or restricted for each model.")
+    for model, said in terms.items():
+        if not isinstance(model, str) or said not in TERMS[:2]:
+            raise ExportError(f"The terms of the model {model!r} are {said!r}; they are free or restricted.")
 
 
 def _check_weights(weights: object) -> None:

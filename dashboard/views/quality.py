@@ -21,6 +21,7 @@ from dashboard.quality_forms import GoldForm, ReasonForm, RevokeForm, StandardsF
 from dashboard.remembering import report
 from dashboard.sign_names import sign_row, why_paused
 from dashboard.views.showing import show_tab, status_of
+from exports.models import Erasure, SnapshotState
 from routing.models import LabelSource
 
 GOLD_LISTED = 200
@@ -147,9 +148,22 @@ def _show_person(
         "exclusion": open_exclusion(rater),
         "past_exclusions": rater.exclusions.filter(undone_at__isnull=False).order_by("-created_at"),
         "exclude_form": ReasonForm(),
+        **_erased(rater),
         **(more or {}),
     }
     return show_tab(request, project, "person.html", "people", context, status=status)
+
+
+def _erased(rater: Rater) -> dict[str, Any]:
+    """Return what is known of an erased person: the erasure, and what may still hold their answers."""
+    erasure = Erasure.objects.filter(rater=rater).select_related("by").first()
+    if erasure is None:
+        return {}
+    return {
+        "erasure": erasure,
+        "snapshots": erasure.snapshots.exclude(state=SnapshotState.DELETED).order_by("number"),
+        "publications": erasure.publications.order_by("created_at"),
+    }
 
 
 def _of(rows: list[dict[str, Any]], rater: Rater) -> dict[str, Any] | None:

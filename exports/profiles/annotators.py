@@ -17,6 +17,7 @@ from exports.profiles.columns import (
     MESSAGES,
     NUMBER,
     SHARE,
+    TERMS_KIND,
     TEXT,
     TEXTS,
     Column,
@@ -38,6 +39,8 @@ ANNOTATIONS_COLUMNS = (
     Column("pair", TEXT, "`id` of the pair in the other profiles"),
     Column("model_a", TEXT, "the model that wrote `response_a`"),
     Column("model_b", TEXT, "the model that wrote `response_b`"),
+    Column("terms_a", TERMS_KIND, "whether others may train on that model's outputs, as the export was told"),
+    Column("terms_b", TERMS_KIND, "the same of the model that wrote `response_b`"),
     Column("annotator_id", TEXT, "pseudonym of the person, or the judge with its version"),
     Column("annotator_type", one_of("human", "judge"), "`human` or `judge`"),
     Column("annotator_origin", TEXT, "`live`, `recorded` or `simulated` for people; the judge's kind"),
@@ -118,6 +121,8 @@ def build_annotations(entry: Entry, context: Context) -> Iterator[Row | LeftOut]
         "pair": record.id,
         "model_a": record.a.model,
         "model_b": record.b.model,
+        "terms_a": context.settings.terms_of(record.a.model),
+        "terms_b": context.settings.terms_of(record.b.model),
     }
     told = list(_told(record))
     if not told:
@@ -319,7 +324,7 @@ def _pref(value: int) -> str:
 
 ANNOTATIONS = Profile(
     "annotations",
-    1,
+    2,
     "every answer of every person and judge, never aggregated",
     ANNOTATIONS_COLUMNS,
     each_pair(build_annotations),

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from exports.settings import TERMS
+
 Row = dict[str, Any]
 Schema = Mapping[str, Any]
 
@@ -57,6 +59,7 @@ MAYBE_INTEGER = Kind("int64", pa.int64(), {"type": ["integer", "null"]})
 REAL = Kind("float64", pa.float64(), {"type": "number"})
 NUMBER = Kind("float64", pa.float64(), {"type": ["number", "null"]})
 SHARE = Kind("float64", pa.float64(), {"type": ["number", "null"], "minimum": 0, "maximum": 1})
+TERMS_KIND = one_of(*TERMS)
 TRUTH = Kind("bool", pa.bool_(), {"type": "boolean"})
 TEXTS = Kind("strings", pa.list_(pa.string()), {"type": "array", "items": {"type": "string"}})
 NUMBERS = Kind("numbers", pa.list_(pa.float64()), {"type": "array", "items": NUMBER.schema})

@@ -40,13 +40,13 @@ def _start_curriculum(context: Context) -> Build:
     return rows
 
 
-DPO = Profile("dpo", 2, "TRL's DPO, CPO and ORPO trainers", COLUMNS, each_winner(build_row))
+DPO = Profile("dpo", 3, "TRL's DPO, CPO and ORPO trainers", COLUMNS, each_winner(build_row))
 REWARD = Profile(
-    "reward", 1, "TRL's reward trainer, with a margin where every row has one", COLUMNS, each_winner(build_row)
+    "reward", 2, "TRL's reward trainer, with a margin where every row has one", COLUMNS, each_winner(build_row)
 )
 CURRICULUM = Profile(
     "curriculum",
-    1,
+    2,
     "DPO from easy to hard (Curry-DPO): the pairs of a prompt in that order",
     COLUMNS,
     _start_curriculum,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from annotation.models import Choice
 from exports.deciding import Entry, score_of
 from exports.leaving_out import LeftOut
-from exports.profiles.columns import COMPLETION, INTEGER, NUMBER, TEXT, TRUTH, Column, Row, one_of
+from exports.profiles.columns import COMPLETION, INTEGER, NUMBER, TERMS_KIND, TEXT, TRUTH, Column, Row, one_of
 from exports.profiles.contract import Context, Profile, each_pair
 from exports.profiles.pairing import IDENTITY, LABEL, PROMPT, TOOLS, identity
 
@@ -27,6 +27,7 @@ COLUMNS = (
     Column("score", NUMBER, "mean score over criteria: people's, else judges'"),
     Column("length", INTEGER, "characters"),
     Column("model", TEXT, "the model that wrote it"),
+    Column("terms", TERMS_KIND, "whether others may train on that model's outputs, as the export was told"),
     *(column for column in LABEL if column.name in LABEL_NAMES),
     Column("selection_prob", NUMBER, "probability under the plan that people are asked"),
 )
@@ -81,6 +82,7 @@ def _row(entry: Entry, side: str, rule: str, is_desirable: bool, context: Contex
         "score": score_of(record, side),
         "length": len(response.text),
         "model": response.model,
+        "terms": context.settings.terms_of(response.model),
         "label_source": str(label.source),
         "n_votes": label.n_votes,
         "agreement": label.agreement,
@@ -92,4 +94,4 @@ def _row(entry: Entry, side: str, rule: str, is_desirable: bool, context: Contex
     return {**row, "tools": record.tools or None} if context.has_tools else row
 
 
-KTO = Profile("kto", 1, "TRL's KTO trainer, and others that take unpaired thumbs", COLUMNS, each_pair(build_rows))
+KTO = Profile("kto", 2, "TRL's KTO trainer, and others that take unpaired thumbs", COLUMNS, each_pair(build_rows))

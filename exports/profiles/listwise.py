@@ -19,6 +19,7 @@ from exports.leaving_out import LeftOut
 from exports.profiles.columns import COMPLETION, INTEGER, MESSAGES, NUMBERS, TEXT, TEXTS, Column, Row, list_of, several
 from exports.profiles.contract import Build, Context, Profile
 from exports.records import Side
+from exports.settings import UNKNOWN_LICENCE
 
 COLUMNS = (
     Column("context", MESSAGES, "what the responses answer"),
@@ -30,6 +31,7 @@ COLUMNS = (
     Column("license", TEXT, "the imported record's licence, else the export's; empty where not known"),
     Column("language", TEXT, "language of the prompt, where known"),
     Column("models", TEXTS, "the model that wrote each, in the order of `completions`"),
+    Column("terms", TEXTS, "whether others may train on each model's outputs (`free`, `restricted`, `unknown`)"),
     Column("scores", NUMBERS, "mean score of each over criteria, where known"),
     Column("pairwise_probs", several(NUMBERS), "probability that the row's response beats the column's, where known"),
     Column("pairs", TEXTS, "`id` of the pairs behind it in the other profiles"),
@@ -143,14 +145,21 @@ def _row(responses: _Responses, members: list[int], ranks: list[int], entries: l
         "prompt_id": record.prompt_id,
         "prompt_group": record.prompt_group,
         "source": record.source,
-        "license": record.license or context.settings.license,
+        "license": _licence(entries, context),
         "language": record.language,
         "models": [responses.sides[number].model for number in ordered],
+        "terms": [context.settings.terms_of(responses.sides[number].model) for number in ordered],
         "scores": [responses.scores[number] for number in ordered],
         "pairwise_probs": _probs(responses, ordered),
         "pairs": [entry.record.id for entry in entries],
         "label_source": sources[0] if len(sources) == 1 else "mixed",
     }
+
+
+def _licence(entries: list[Entry], context: Context) -> str:
+    """Return the licence of a list: that of all its pairs, or each of theirs."""
+    found = sorted({entry.record.license or context.settings.license for entry in entries})
+    return found[0] if len(found) == 1 else " AND ".join(one or UNKNOWN_LICENCE for one in found)
 
 
 def _probs(responses: _Responses, ordered: list[int]) -> list[list[float | None]]:
@@ -169,4 +178,4 @@ def _start(context: Context) -> Build:
     return lambda entries: build_rows(entries, context)
 
 
-LISTWISE = Profile("listwise", 1, "NeMo RL, and losses over whole lists", COLUMNS, _start)
+LISTWISE = Profile("listwise", 2, "NeMo RL, and losses over whole lists", COLUMNS, _start)

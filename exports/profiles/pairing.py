@@ -18,6 +18,7 @@ from exports.profiles.columns import (
     NUMBERS,
     REAL,
     SHARE,
+    TERMS_KIND,
     TEXT,
     TEXTS,
     TRUTH,
@@ -106,6 +107,8 @@ ORIGIN = (
     Column("second_judge", TEXT, "the judge that was asked in doubt and answered the same; empty where none was"),
     Column("model_chosen", TEXT, "the model that wrote `chosen`"),
     Column("model_rejected", TEXT, "the model that wrote `rejected`"),
+    Column("terms_chosen", TERMS_KIND, "whether others may train on that model's outputs, as the export was told"),
+    Column("terms_rejected", TERMS_KIND, "the same of the model that wrote `rejected`"),
     Column("meta", TEXT, "what the imported record said beside this, as a JSON string"),
 )
 ABOUT = (*IDENTITY, *LABEL, *REASONS, *PEOPLE, *ORIGIN)
@@ -231,6 +234,8 @@ def about(won: Won, context: Context) -> Row:
         **_provenance(record.plan, label.provenance),
         "model_chosen": won.chosen.model,
         "model_rejected": won.rejected.model,
+        "terms_chosen": context.settings.terms_of(won.chosen.model),
+        "terms_rejected": context.settings.terms_of(won.rejected.model),
         "meta": json.dumps(record.meta, sort_keys=True, ensure_ascii=False),
     }
 

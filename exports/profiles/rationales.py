@@ -120,6 +120,6 @@ def _sft_row(won: Won, context: Context, coin: Coin) -> Row | LeftOut:
 
 
 RATIONALE = Profile(
-    "rationale", 1, "losses that add the likelihood of the reason", COLUMNS, each_winner(build_rationale)
+    "rationale", 2, "losses that add the likelihood of the reason", COLUMNS, each_winner(build_rationale)
 )
 RATIONALE_SFT = Profile("rationale_sft", 1, "fine-tuning a judge on reasons, in random order", SFT_COLUMNS, _start_sft)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from annotation.errors import TiebreakError
 from annotation.models import User
 from annotation.publishing import wake
+from exports.erasing import warning_of
 from exports.errors import ExportError
 from exports.models import Place, Publication, PublicationState, Snapshot, SnapshotState
 from exports.models.publications import UNDER_WAY
@@ -49,6 +50,7 @@ def begin(
     """
     folder, snapshot = _folder_of(export)
     manifest = _manifest_of(folder)
+    _refuse_erased(snapshot or Snapshot.objects.filter(content_hash=manifest["content_hash"]).first())
     place, named = place_of(target)
     if public and public != target:
         raise NotConfirmed(
@@ -83,6 +85,12 @@ def begin(
     return publication
 
 
+def _refuse_erased(snapshot: Snapshot | None) -> None:
+    """Raise `PublishingError` for an export that may hold answers of people who were erased since."""
+    if snapshot is not None and (warning := warning_of(snapshot)):
+        raise PublishingError(f"It was not published. {warning}")
+
+
 def queue_publication(
     snapshot: Snapshot,
     target: str,
@@ -114,6 +122,7 @@ def try_again(publication: Publication, *, public: str = "") -> Publication:
             f"To make it public, type its name as it is: {publication.target}. {public[:100]!r} is another; nothing "
             "was sent."
         )
+    _refuse_erased(publication.snapshot)
     ended = [PublicationState.DONE, PublicationState.FAILED] if public else [PublicationState.FAILED]
     waiting = Publication.objects.filter(pk=publication.pk, state__in=ended)
     values: dict[str, object] = {"state": PublicationState.QUEUED, "error": "", "stage": "", "lease_until": None}

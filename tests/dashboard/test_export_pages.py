@@ -112,6 +112,34 @@ def test_several_profiles_and_every_rule_are_asked_for_on_the_page(ada: Client, 
     assert "<h2>annotations</h2>" in shown
 
 
+def test_licences_terms_and_personal_data_are_asked_for_and_shown(ada: Client, answered: Project) -> None:
+    said = {"licences_allowed": "CC-BY-4.0, unknown", "generator_terms": "model-one = free\n\nmodel=x = restricted"}
+    modes = {
+        "terms_allowed": "unrestricted",
+        "pii_rationales": "allow",
+        "pii_responses": "redact",
+        "least_in_group": "3",
+    }
+    snapshot = written(ada, **said, **modes)
+    wanted = {
+        **modes,
+        "licences_allowed": ["CC-BY-4.0", "unknown"],
+        "generator_terms": {"model-one": "free", "model=x": "restricted"},
+        "pii_prompts": "allow",
+        "least_in_group": 3,
+    }
+    assert {name: snapshot.settings[name] for name in wanted} == wanted
+    shown = ada.get(f"{HERE}{snapshot.pk}/").text
+    assert "from 3 who share it" in shown
+    assert "Written by ada." in shown
+    for wrong, sentence in (
+        ("no line", "&#x27;no line&#x27; is no line such as"),
+        ("gpt = maybe", "free or restricted"),
+    ):
+        refused = ada.post(HERE, {**WANTED, "generator_terms": wrong})
+        assert (refused.status_code, sentence in refused.text) == (422, True)
+
+
 def test_weights_are_asked_for_by_the_projects_criteria(ada: Client, answered: Project) -> None:
     Criterion.objects.create(project=answered, name="clarity")
     assert "Weight of clarity" in ada.get(HERE).text

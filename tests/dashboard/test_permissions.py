@@ -113,6 +113,7 @@ def addresses(project: Project, length: JudgeVersion, pairs: list[Pair]) -> dict
         "gild_pair": [pairs[0].pk],
         "set_aside": [pairs[0].pk],
         "decide": [pairs[0].pk],
+        "erase_person": [make_person(project, "ben").pk],
         "person_work": [make_person(project, "ben").pk],
         "pause_person": [make_person(project, "ben").pk],
         "resume_person": [make_person(project, "ben").pk],

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
 from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
-from annotation.models import Criterion, Project
+from annotation.models import Criterion, Project, Rater
+from exports.erasing import erase_person
 from exports.models import Snapshot
 from exports.snapshotting import take_snapshot, write_snapshot
 from tests.builders import make_pair, make_person, make_preference, make_project
@@ -21,14 +23,16 @@ PICTURES = os.environ.get("TIEBREAK_PICTURES", "")
 
 @pytest.fixture
 def exported(transactional_db: None, tmp_path: Path) -> Project:
-    """Return a project with two exports that differ."""
+    """Return a project with two exports that differ, and somebody who was erased since."""
     project = make_project()
     Criterion.objects.create(project=project, name="clarity")
     for number in range(6):
         pair = make_pair(project, prompt=f"Question {number}?", response_a="Yes, and why.", response_b="No.")
         make_preference(pair, make_person(project, "ben"), "a" if number else "tie", strength=2 if number else None)
+    make_preference(pair, "dora", "a", rationale="Ask dora.lopez@uni-koeln.de.")
     take_snapshot(project, out=tmp_path / "one", profiles=["dpo"])
     take_snapshot(project, out=tmp_path / "two", profiles=["dpo", "kto", "annotations"], seed=4, test_share=0.5)
+    erase_person(make_person(project, "ben"), reason="Asked for it.", by=None, now=timezone.now())
     return project
 
 
@@ -36,7 +40,15 @@ def test_pages_of_exports_fit_and_are_accessible(
     chromium_browser: Browser, live_server: LiveServer, exported: Project
 ) -> None:
     newest = Snapshot.objects.get(number=2)
-    below = {"list": "", "export": f"{newest.pk}/", "changes": "compare/?before=1&after=2"}
+    erased, other = Rater.objects.get(name__startswith="erased-"), Rater.objects.get(name="dora")
+    below = {
+        "list": "",
+        "export": f"{newest.pk}/",
+        "changes": "compare/?before=1&after=2",
+        "look-first": f"{newest.pk}/dpo/train.jsonl",
+        "erase": f"../people/{other.pk}/erase/",
+        "erased": f"../people/{erased.pk}/",
+    }
     for width, scheme in ((1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")):
         context = chromium_browser.new_context(
             base_url=live_server.url,

@@ -9,7 +9,7 @@ from annotation.models import Project
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.models import Snapshot
 from exports.profiles import PROFILES
-from exports.settings import BOTH_BAD_RULES, FORMATS, GOLD_RULES, MARGINS, TIE_RULES
+from exports.settings import BOTH_BAD_RULES, FORMATS, GOLD_RULES, MARGINS, PII_MODES, TERMS_RULES, TIE_RULES
 from exports.snapshotting import take_snapshot
 
 TRAINING = """To train on it with TRL:
@@ -33,6 +33,11 @@ SETTINGS = (
     "good_from",
     "license",
     "with_project",
+    "terms_allowed",
+    "pii_rationales",
+    "pii_prompts",
+    "pii_responses",
+    "least_in_group",
 )
 
 
@@ -82,6 +87,7 @@ class Command(ProjectCommand):
         parser.add_argument(
             "--good-from", type=float, help="kto: mean score from which a response of a tie is desirable"
         )
+        self._add_privacy(parser)
         parser.add_argument("--license", default="", help="of rows whose imported record names none, such as cc-by-4.0")
 
     def _add_limits(self, parser: CommandParser) -> None:
@@ -95,6 +101,42 @@ class Command(ProjectCommand):
         parser.add_argument("--without-simulated", action="store_true", help="leave out what simulated people labelled")
         parser.add_argument(
             "--with-project", action="store_true", help="add all pairs and answers, to make the project again from"
+        )
+
+    def _add_privacy(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--allow-licence",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="export only pairs of these licences, several times for several; unknown: also those without one",
+        )
+        parser.add_argument(
+            "--generator-terms",
+            action="append",
+            default=[],
+            metavar="MODEL=free|restricted",
+            help="whether others may train on what a model wrote",
+        )
+        parser.add_argument(
+            "--terms-allowed",
+            choices=TERMS_RULES,
+            default="any",
+            help="leave out what is known to be restricted, or all that is not known to be free",
+        )
+        for part, mode in (("rationales", "redact"), ("prompts", "allow"), ("responses", "allow")):
+            parser.add_argument(
+                f"--pii-{part}",
+                choices=PII_MODES,
+                default=mode,
+                help=f"what personal data and secrets in {part} do (default: {mode})",
+            )
+        parser.add_argument(
+            "--least-in-group",
+            type=int,
+            default=5,
+            metavar="K",
+            help="what rows tell of their people is told where at least K people share it (default: 5)",
         )
 
     def run(self, **options: Any) -> dict[str, Any]:
@@ -125,6 +167,8 @@ class Command(ProjectCommand):
             progress=lambda stage: self.stderr.write(f"{stage} ..."),
             include_simulated=not options["without_simulated"],
             criterion_weights=_weights(options["weight"]),
+            licences_allowed=options["allow_licence"],
+            generator_terms=parse_mapping(options["generator_terms"], "--generator-terms"),
             **{name: options[name] for name in SETTINGS},
         )
 
@@ -141,6 +185,14 @@ class Command(ProjectCommand):
                 self.stdout.write(
                     f"  {counts['annotator_origins']['simulated']:,} rows rest on answers of simulated people"
                 )
+        for part, found in snapshot.counts["personal_data"].items():
+            if n := sum(found["found"].values()):
+                self.stdout.write(f"{part}: {n:,} places look like personal data or secrets ({found['mode']})")
+        groups = snapshot.counts["groups"]
+        if n := groups["pairs_told_in_part"] + groups["pairs_not_told"]:
+            self.stdout.write(
+                f"{n:,} pairs do not tell all they name of their people: fewer than {groups['least']} share it"
+            )
         if snapshot.settings["criterion_weights"]:
             self.stdout.write(
                 f"Under these weights {snapshot.counts['relabelled']:,} pairs have another label than without, and "

@@ -11,10 +11,13 @@ from django.core.management import CommandError, call_command
 from annotation.models import Criterion, Origin, Pair, Preference, Project, Rater, RaterKind, Rating
 from exports.carrying import carry_project
 from exports.errors import ExportError
+from exports.grouping import Groups
 from exports.models import Snapshot
 from exports.publishing.places import hash_file
 from exports.publishing.queueing import begin, carry_out
 from exports.rebuilding import rebuild_project
+from exports.screening import Gate
+from exports.settings import SnapshotSettings
 from exports.snapshotting import take_snapshot
 from judges.models import Judge, JudgeKind, JudgeVersion, Order, Verdict, VerdictState
 from routing.labels.resolving import resolve_labels
@@ -109,9 +112,10 @@ def without_names(row: dict[str, Any]) -> dict[str, Any]:
 
 def carried(project: Project, folder: Path) -> Path:
     """Write an export that is nothing but its project, and a manifest; a whole one with its report takes longer."""
+    written = carry_project(folder, project, key=b"key", gate=Gate(SnapshotSettings()), groups=Groups(1))
     files = [
         {"path": path, "rows": rows, "sha256": hash_file(folder / path), "bytes": (folder / path).stat().st_size}
-        for path, rows in carry_project(folder, project, key=b"key").items()
+        for path, rows in written.items()
     ]
     manifest = {"format": "tiebreak-export/1", "project": project.slug, "content_hash": "0" * 64, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -1,0 +1,100 @@
+"""Erasing a person for good, with the list of what was made before and may still hold what they said.
+
+Exports are never changed, so those stay; they are marked, whoever fetches a file of theirs is told, and none of them is
+published any more. `annotation.erasing` takes the person out of the project.
+"""
+
+import logging
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from django.db.models import Q
+
+from annotation.answering import storable
+from annotation.erasing import erase_answers
+from annotation.errors import AnnotationError
+from annotation.models import Preference, Rater, User
+from annotation.retrying import in_transaction
+from exports.models import Erasure, Publication, PublicationState, Snapshot, SnapshotState
+
+logger = logging.getLogger(__name__)
+
+REASON_LIMIT = 500
+# One that is waiting or being written may have begun to read before the person was gone.
+MAY_HOLD = (SnapshotState.QUEUED, SnapshotState.RUNNING, SnapshotState.DONE)
+
+
+class Affected(NamedTuple):
+    """What was made after a person's first answer: exports that are still there, and places they were published to."""
+
+    snapshots: list[Snapshot]
+    publications: list[Publication]
+
+
+def affected_by(rater: Rater) -> Affected:
+    """Return what may hold a person's answers, the oldest first. Three queries.
+
+    By time, which names too much rather than too little: an export may have left all their pairs out.
+    """
+    first = Preference.objects.filter(rater=rater).order_by("created_at").values_list("created_at", flat=True).first()
+    if first is None:
+        return Affected([], [])
+    snapshots = Snapshot.objects.filter(project=rater.project_id).defer("report", "files", "counts")
+    publications = Publication.objects.filter(project=rater.project_id).filter(
+        Q(state=PublicationState.DONE) | ~Q(commit="") | Q(sent_at__isnull=False)
+    )
+    return Affected(
+        list(snapshots.filter(state__in=MAY_HOLD, created_at__gte=first).order_by("number")),
+        list(publications.filter(created_at__gte=first).order_by("created_at")),
+    )
+
+
+def erase_person(rater: Rater, *, reason: str, by: User | None, now: datetime) -> Erasure:
+    """Erase a person from their project and from every export to come; return what is kept about it.
+
+    Idempotent: of an erased person the erasure there is. Raises `AnnotationError` without a reason, and with what has
+    to be settled before. One transaction, begun again after a deadlock with whoever answers at the moment.
+    """
+    reason = storable(reason, field="reason", limit=REASON_LIMIT).strip()
+    if not reason:
+        raise AnnotationError(f"Say why {rater} is erased, as in: asked for it on 3 May.")
+    return in_transaction(partial(_erase, rater, reason, by, now))
+
+
+def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure:
+    # Without the key: who stores an answer of theirs holds its task, and would wait for us as we do for the task.
+    locked = Rater.objects.select_for_update(no_key=True).get(pk=rater.pk)
+    if done := Erasure.objects.filter(rater=locked).first():
+        return done
+    affected = affected_by(locked)
+    erased = erase_answers(locked, by=by, now=now)
+    erasure = Erasure.objects.create(
+        project=locked.project,
+        rater=locked,
+        reason=reason,
+        answers=erased.answers,
+        rationales=erased.rationales,
+        account=erased.account,
+        by=by,
+        at=now,
+    )
+    erasure.snapshots.set(affected.snapshots)
+    erasure.publications.set(affected.publications)
+    logger.info(
+        "a person of %s was erased as %s by %s; %d exports and %d publications may hold them",
+        locked.project.slug, erased.name, by, len(affected.snapshots), len(affected.publications),
+    )  # fmt: skip
+    return erasure
+
+
+def warning_of(snapshot: Snapshot) -> str:
+    """Return what whoever takes a file of an export has to know, or nothing. One query."""
+    people = Erasure.objects.filter(snapshots=snapshot).count()
+    if not people:
+        return ""
+    who = "somebody who was" if people == 1 else f"{people:,} people who were"
+    return (
+        f"Export {snapshot.number} may hold answers of {who} erased since. Do not pass it on: delete it, and export "
+        "again."
+    )
