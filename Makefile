@@ -78,7 +78,7 @@ lock: $(VENV)/.dev ## resolve requirements/*.in into the pinned lists
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 requirements/dev.in -c requirements.txt -o requirements-dev.txt
 
 bench: $(VENV)/.dev ## speed, as ratios to a floor measured in the same run
-	@for script in $(filter-out bench/routing%.py bench/screen%.py bench/gpu%.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in $(filter-out bench/routing%.py bench/screen%.py bench/gpu%.py bench/export_world.py,$(wildcard bench/*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 
 bench-judging: $(VENV)/.dev ## verdicts a second beside a plain client loop: on SQLite and, with DATABASE_URL, on that
 	env -u DATABASE_URL $(PY) bench/judging.py

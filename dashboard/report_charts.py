@@ -68,6 +68,8 @@ def flips(project: Project) -> Chart | None:
 
     def figures() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         yield "all pairs", PEOPLE, found["votes"]["flip_rate"]
+        for row in found["criteria"]:
+            yield f"criterion: {row['criterion']}", PEOPLE, row["flip_rate"]
         for part in found["slices"]:
             yield f"{part['by']}: {part['name']}", PEOPLE, part["flip_rate"]
 

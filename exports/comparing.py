@@ -15,7 +15,7 @@ from exports.digesting import digest
 from exports.errors import ExportError
 from exports.models import Snapshot, SnapshotState
 from exports.profiles import PROFILES
-from exports.rowing import SPLITS
+from exports.splitting import SIDES
 
 # What makes a row another one for who trains on it; beside this, any column may have changed.
 WINNING = ("chosen", "completion", "label", "completions")
@@ -148,7 +148,7 @@ def _rows_of(snapshot: Snapshot, profile: str) -> Iterator[tuple[str, dict[str, 
     paths = [file["path"] for file in snapshot.files if file["path"].startswith(f"{profile}/") and file["rows"]]
     chosen = [path for path in paths if path.endswith(".parquet")] or paths
     for path in chosen:
-        split = next(name for name in SPLITS if Path(path).name.startswith(name))
+        split = next(name for name in SIDES if Path(path).name.startswith(name))
         if not (folder / path).is_file():
             raise ExportError(f"{path} of snapshot {snapshot.number} is gone from its folder; export it again.")
         for row in _rows_in(folder / path):

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from django.db.models import Max, Min
+from numpy.typing import NDArray
 
 from annotation.models import Criterion, Project, Rating
 from exports.deciding import Decision, Entry, decide, margin_of
@@ -17,7 +19,7 @@ from exports.reading import read_records
 from exports.records import Message, Record
 from exports.screening import Gate
 from exports.settings import SnapshotSettings
-from exports.splitting import Split, SplitKeys, Splitter
+from exports.splitting import SplitKeys, Splitter
 from exports.spooling import Spool
 
 # In this order of preference where the export leaves it open: a strength was said of the pair as a whole.
@@ -25,13 +27,13 @@ AUTOMATIC_MARGINS = ("strength", "scores")
 
 
 class Gathered(NamedTuple):
-    """What a pass gave: the side of each entry of the spool, the rows' context, and counts over all decided pairs.
+    """What a pass gave: whether each entry of the spool is tested, the rows' context, counts over all decided pairs.
 
     `gate` knows what texts held of personal data, `groups` what may be told of people. `relabelled` and `fragile` are
     under weights of criteria: labels that these turned, and those that weights a fifth larger or smaller would turn.
     """
 
-    sides: list[Split]
+    tested: NDArray[np.bool_]
     context: Context
     opposing_rationales: int
     relabelled: int
@@ -67,8 +69,8 @@ def gather(
         survey.add(entry)
     gate.refuse_blocked()
     components = splitter.components(lambda place: _asked(spool.get(place).record))
-    sides = splitter.split(components, test_share=settings.test_share, seed=settings.seed)
-    return Gathered(sides, survey.context(), survey.opposing, survey.relabelled, survey.fragile, gate, groups)
+    tested = splitter.split(components, test_share=settings.test_share, seed=settings.seed)
+    return Gathered(tested, survey.context(), survey.opposing, survey.relabelled, survey.fragile, gate, groups)
 
 
 def _asked(record: Record) -> str:

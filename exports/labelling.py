@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
+from annotation.ids import id_text
 from annotation.models import Project
 from routing.models import Label
 
@@ -21,6 +23,7 @@ COLUMNS = (
     "strength",
     "n_votes",
 )
+NUMBERS = COLUMNS[10:]
 
 
 def label_frame(project: Project) -> pd.DataFrame:
@@ -33,7 +36,7 @@ def label_frame(project: Project) -> pd.DataFrame:
         Label.objects.filter(pair__project=project)
         .order_by("pair__external_id")
         .values_list(
-            "pair_id",
+            id_text("pair_id"),
             "pair__external_id",
             "pair__prompt__group",
             "pair__prompt__category",
@@ -49,9 +52,4 @@ def label_frame(project: Project) -> pd.DataFrame:
             "n_votes",
         )
     )
-    frame = pd.DataFrame.from_records(list(labels.iterator()), columns=list(COLUMNS))
-    texts = list(COLUMNS[:10])
-    frame[texts] = frame[texts].astype(str).astype(object)
-    numbers = ["prob_a", "p_correct", "strength", "n_votes"]
-    frame[numbers] = frame[numbers].astype(float)
-    return frame
+    return read_frame(labels.iterator(chunk_size=ROWS_PER_FETCH), COLUMNS, ids=("pair_id",), numbers=NUMBERS)

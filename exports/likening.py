@@ -1,13 +1,15 @@
 """Near-duplicate texts, found without comparing each with each.
 
-A text is the set of its runs of three words, lower case. Two are near-duplicates when these sets share 0.8 or more of
-all runs of both (Jaccard). MinHash signatures (Broder 1997) in 16 bands of 5 find candidates: at a likeness of 0.8 all
-but 0.2 % of them, at 0.9 all. Each candidate is then compared exactly, so that texts of one template stay apart.
+A text is the set of its runs of three words, lower case; where a script has no spaces between words (Chinese, Japanese,
+Thai, Lao, Khmer, Burmese, Tibetan), of five characters, about as much. Two are near-duplicates when these sets share
+0.8 or more of all runs of both (Jaccard). MinHash signatures (Broder 1997) in 16 bands of 5 find candidates: at a
+likeness of 0.8 all but 0.2 % of them, at 0.9 all. Each candidate is then compared exactly, so that texts of one
+template stay apart.
 """
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,12 +17,24 @@ from numpy.typing import NDArray
 
 NEAR = 0.8
 BANDS, ROWS = 16, 5
-WORDS_PER_RUN = 3
-# Runs of so few words are shared by chance ("What is the"): such texts are alike only when they are the same.
-LEAST_WORDS = 8
+# Of a band's hash 32 bits are kept: two that are the same by chance are candidates, and found to be none.
+BAND = np.uint32
+WORDS_PER_RUN, CHARACTERS_PER_RUN = 3, 5
+# Texts of so few runs share them by chance ("What is the"): they are alike only when they are the same. Eight words
+# make six, and so do ten characters of a script without spaces.
+LEAST_RUNS = 6
 # Within a bucket this many are compared; the others are taken for near-duplicates, which can leak nothing.
 MOST_COMPARED = 64
+# Letters, and the marks that belong to them, of scripts that put no space between words.
+UNSPACED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0f40-\u0fbc\u1000-\u103f\u1050-\u109f\u1780-\u17d3"
+    "\u3005\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff"
+)
+FIRST_UNSPACED = UNSPACED[0]
 _WORD = re.compile(r"\w+")
+_WORD_OR_CHARACTER = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 _rng = np.random.default_rng(20_250)
 # Odd, so that multiplying modulo 2^64 loses nothing.
@@ -28,21 +42,34 @@ _FACTORS = _rng.integers(1, 1 << 63, size=(BANDS * ROWS, 1), dtype=np.uint64) * 
 _SHIFTS = _rng.integers(0, 1 << 63, size=(BANDS * ROWS, 1), dtype=np.uint64)
 
 
-def normalise(text: str) -> str:
-    """Return a text's words in lower case, with one space between: what counts when texts are held to be the same."""
-    return " ".join(_WORD.findall(text.lower()))
+def words_of(text: str) -> list[str]:
+    """Return a text's words in lower case: what counts when texts are held to be the same.
+
+    Of a script without spaces each character counts as one.
+    """
+    lower = text.lower()
+    return (_WORD_OR_CHARACTER if _UNSPACED.search(lower) else _WORD).findall(lower)
 
 
 def runs_of(text: str) -> frozenset[int]:
-    """Return the hashes of a text's runs of three words; none for a text of fewer than eight."""
-    words = _WORD.findall(text.lower())
-    if len(words) < LEAST_WORDS:
+    """Return the hashes of a text's runs; none for a text of fewer than six."""
+    return runs_in(words_of(text))
+
+
+def runs_in(words: Sequence[str]) -> frozenset[int]:
+    """Return the hashes of the runs of these words: from each word on three, from a character on five."""
+    # The comparison spares most texts the pattern.
+    lengths = [
+        CHARACTERS_PER_RUN if word >= FIRST_UNSPACED and _UNSPACED.match(word) else WORDS_PER_RUN for word in words
+    ]
+    last = len(words)
+    runs = [words[start : start + length] for start, length in enumerate(lengths) if start + length <= last]
+    if len(runs) < LEAST_RUNS:
         return frozenset()
-    joined = (" ".join(words[start : start + WORDS_PER_RUN]) for start in range(len(words) - WORDS_PER_RUN + 1))
-    return frozenset(zlib.crc32(run.encode()) for run in joined)
+    return frozenset(zlib.crc32(" ".join(run).encode()) for run in runs)
 
 
-def bands_of(runs: frozenset[int]) -> NDArray[np.uint64] | None:
+def bands_of(runs: frozenset[int]) -> NDArray[np.uint32] | None:
     """Return a hash for each band of a text's signature; None for a text without runs."""
     if not runs:
         return None
@@ -52,7 +79,7 @@ def bands_of(runs: frozenset[int]) -> NDArray[np.uint64] | None:
     lowest = mixed.min(axis=1).reshape(BANDS, ROWS)
     powers = np.power(np.uint64(1_099_511_628_211), np.arange(ROWS, dtype=np.uint64))
     summed: NDArray[np.uint64] = (lowest * powers).sum(axis=1, dtype=np.uint64)
-    return summed
+    return (summed >> np.uint64(32)).astype(BAND)
 
 
 def likeness(one: frozenset[int], other: frozenset[int]) -> float:
@@ -62,7 +89,7 @@ def likeness(one: frozenset[int], other: frozenset[int]) -> float:
 
 
 def find_near(
-    bands: NDArray[np.uint64], numbers: NDArray[np.int64], text_of: Callable[[int], str]
+    bands: NDArray[np.uint32], numbers: NDArray[np.uint32], text_of: Callable[[int], str]
 ) -> Iterator[tuple[int, int]]:
     """Yield pairs of near-duplicate texts: enough of them that any two are joined by a chain.
 
@@ -78,7 +105,7 @@ def find_near(
         yield from _near_within(members, runs)
 
 
-def _buckets(bands: NDArray[np.uint64], numbers: NDArray[np.int64]) -> Iterator[list[int]]:
+def _buckets(bands: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> Iterator[list[int]]:
     """Yield the numbers of texts that share a band, band by band, each bucket in order and once."""
     seen: set[int] = set()
     for column in range(bands.shape[1]):

@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Q
 
 from annotation.models import Gold, Membership, Pair, Preference, Project, Rater, RaterKind, Rating, Role
-from annotation.models.pairs import content_hash
+from annotation.models.pairs import content_hash, joined_text
 from annotation.training import training_of
 from exports.pseudonymising import pseudonym
 from exports.records import (
@@ -25,7 +25,7 @@ from exports.records import (
     Scores,
     Side,
     Vote,
-    content_ids,
+    identify,
 )
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from routing.models import Label, Plan, PlanState
@@ -95,8 +95,8 @@ def read_records(project: Project, *, key: bytes, with_calls: bool = False) -> I
     one more `with_calls`.
     """
     whole = _read_project(project, key)
-    pairs = Pair.objects.in_project(project).with_texts().iterator(chunk_size=PAIRS_PER_BATCH)
-    while batch := list(islice(pairs, PAIRS_PER_BATCH)):
+    rows = Pair.objects.in_project(project).values_list(*STORED_FIELDS).iterator(chunk_size=PAIRS_PER_BATCH)
+    while batch := [_Stored._make(row) for row in islice(rows, PAIRS_PER_BATCH)]:
         yield from _read_batch(batch, whole, with_calls)
 
 
@@ -142,6 +142,45 @@ def _judge_giver(version: JudgeVersion, origin: str) -> Giver:
     )
 
 
+STORED_FIELDS = (
+    "id",
+    "external_id",
+    "source",
+    "meta",
+    "response_a_id",
+    "response_b_id",
+    "prompt__group",
+    "prompt__language",
+    "prompt__category",
+    "prompt__context",
+    "prompt__messages",
+    "response_a__messages",
+    "response_a__model",
+    "response_b__messages",
+    "response_b__model",
+)
+
+
+class _Stored(NamedTuple):
+    """A pair with its texts as they are stored: `STORED_FIELDS`, without a model's objects, which take longer."""
+
+    id: UUID
+    external_id: str
+    source: str
+    meta: dict[str, Any]
+    response_a_id: UUID
+    response_b_id: UUID
+    group: str
+    language: str
+    category: str
+    context: str
+    prompt: list[dict[str, Any]]
+    messages_a: list[dict[str, Any]]
+    model_a: str
+    messages_b: list[dict[str, Any]]
+    model_b: str
+
+
 class _Batch(NamedTuple):
     """What raters said of a batch's pairs, by pair."""
 
@@ -150,37 +189,38 @@ class _Batch(NamedTuple):
     aspects: dict[UUID, list[Aspect]]
     scores: dict[UUID, list[Scores]]
     calls: dict[UUID, list[Call]]
-    labels: dict[UUID, Label]
+    labels: dict[UUID, Resolved]
 
 
-def _read_batch(pairs: Sequence[Pair], whole: Whole, with_calls: bool) -> Iterator[Record]:
+def _read_batch(pairs: Sequence[_Stored], whole: Whole, with_calls: bool) -> Iterator[Record]:
     ids = [pair.id for pair in pairs]
     said = _Batch(
         *_answers(ids, whole.givers),
         _scores(pairs, whole.givers),
         _calls(ids, whole.givers) if with_calls else {},
-        {label.pair_id: label for label in Label.objects.filter(pair_id__in=ids)},
+        _labels(ids),
     )
     for pair in pairs:
         yield _record(pair, whole, said)
 
 
-def _record(pair: Pair, whole: Whole, said: _Batch) -> Record:
-    prompt = _messages(pair.prompt.messages)
+def _record(pair: _Stored, whole: Whole, said: _Batch) -> Record:
+    prompt = _messages(pair.prompt)
     a, b = (
-        Side(_messages(response.messages), response.text, response.model)
-        for response in (pair.response_a, pair.response_b)
+        Side(messages, joined_text(messages), model)
+        for messages, model in ((_messages(pair.messages_a), pair.model_a), (_messages(pair.messages_b), pair.model_b))
     )
     label = said.labels.get(pair.id)
     plan = label.provenance.get("plan") if label else None
+    ids = identify(prompt, (a.messages, b.messages), group=pair.group, external_id=pair.external_id)
     return Record(
-        **content_ids(prompt, a, b, external_id=pair.external_id, group=pair.prompt.group),
-        prompt_group=pair.prompt.group,
+        **ids._asdict(),
+        prompt_group=pair.group,
         external_id=pair.external_id,
         source=pair.source,
-        language=pair.prompt.language,
-        category=pair.prompt.category,
-        context=pair.prompt.context,
+        language=pair.language,
+        category=pair.category,
+        context=pair.context,
         prompt=prompt,
         a=a,
         b=b,
@@ -190,7 +230,7 @@ def _record(pair: Pair, whole: Whole, said: _Batch) -> Record:
         aspects=tuple(sorted(said.aspects.get(pair.id, ()), key=lambda one: (one.by, one.criterion))),
         scores=tuple(sorted(said.scores.get(pair.id, ()), key=lambda one: (one.by, one.criterion))),
         calls=tuple(sorted(said.calls.get(pair.id, ()), key=lambda one: (one.judge, one.version, one.order))),
-        label=_resolved(label) if label else None,
+        label=label,
         plan=whole.plans.get(plan, "") if plan else "",
         is_gold=pair.id in whole.gold,
         is_example=_is_example(prompt, (a.text, b.text), whole.examples),
@@ -211,17 +251,9 @@ def _is_example(prompt: Sequence[Message], responses: Sequence[str], examples: S
     )
 
 
-def _resolved(label: Label) -> Resolved:
-    return Resolved(
-        label.source,
-        label.choice,
-        label.prob_a,
-        label.p_correct,
-        label.strength,
-        label.n_votes,
-        label.agreement,
-        label.provenance,
-    )
+def _labels(pair_ids: Collection[UUID]) -> dict[UUID, Resolved]:
+    rows = Label.objects.filter(pair_id__in=pair_ids).values_list("pair_id", *Resolved._fields)
+    return {pair_id: Resolved(*rest) for pair_id, *rest in rows.iterator()}
 
 
 def _messages(messages: list[dict[str, Any]]) -> list[Message]:
@@ -303,7 +335,7 @@ def _judgement(giver: Giver, row: dict[str, Any]) -> Judgement:
     )
 
 
-def _scores(pairs: Sequence[Pair], givers: dict[UUID, Giver]) -> dict[UUID, list[Scores]]:
+def _scores(pairs: Sequence[_Stored], givers: dict[UUID, Giver]) -> dict[UUID, list[Scores]]:
     """Return what raters scored, by pair: with the pair, else each response alone. One query."""
     responses = {pair.response_a_id for pair in pairs} | {pair.response_b_id for pair in pairs}
     rows = Rating.objects.filter(response_id__in=responses).filter(

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from annotation.models.pairs import content_hash
+from annotation.models.pairs import canonical, content_hash, hash_canonical
 
 Message = dict[str, str]
 # Between a judge's name and its protocol.
@@ -162,23 +162,39 @@ class Record:
         return _named(self.meta.get("license") or self.meta.get("licence"))
 
 
-def content_ids(prompt: list[Message], a: Side, b: Side, *, external_id: str, group: str) -> dict[str, Any]:
-    """Return the hashes that stand for a pair's content in files, as fields of `Record`; the sides in either order."""
-    content = {"prompt": prompt, "responses": sorted([content_hash(a.messages), content_hash(b.messages)])}
-    return {
-        "id": content_hash({**content, "external_id": external_id}),
-        "content_id": content_hash(content),
-        "prompt_id": content_hash({"prompt": prompt, "group": group}),
-        "prompt_hash": content_hash(prompt),
-    }
+class Identity(NamedTuple):
+    """The hashes that files know a pair by, as `Record` names them."""
+
+    id: str
+    content_id: str
+    prompt_id: str
+    prompt_hash: str
+
+
+def identify(
+    prompt: list[Message], responses: tuple[list[Message], list[Message]], *, group: str, external_id: str
+) -> Identity:
+    """Return a pair's hashes, each a `content_hash`; texts are written as JSON once, whatever hash they are part of."""
+    asked = canonical(prompt)
+    first, second = sorted(content_hash(messages) for messages in responses)
+    content = f'"prompt":{asked},"responses":["{first}","{second}"]}}'
+    return Identity(
+        id=hash_canonical(f'{{"external_id":{canonical(external_id)},{content}'),
+        content_id=hash_canonical(f"{{{content}"),
+        prompt_id=hash_canonical(f'{{"group":{canonical(group)},"prompt":{asked}}}'),
+        prompt_hash=hash_canonical(asked),
+    )
 
 
 def with_content_ids(record: Record) -> Record:
     """Return a record whose hashes are those of its texts, after these were changed."""
-    return replace(
-        record,
-        **content_ids(record.prompt, record.a, record.b, external_id=record.external_id, group=record.prompt_group),
+    ids = identify(
+        record.prompt,
+        (record.a.messages, record.b.messages),
+        group=record.prompt_group,
+        external_id=record.external_id,
     )
+    return replace(record, **ids._asdict())
 
 
 def as_text(messages: list[Message]) -> str:

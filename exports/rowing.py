@@ -8,13 +8,12 @@ from exports.counting import Tally
 from exports.gathering import Gathered
 from exports.leaving_out import NEVER_WRITTEN, LeftOut
 from exports.profiles import Profile, Row
-from exports.splitting import Split
+from exports.splitting import SIDES, Split
 from exports.spooling import Spool
 from exports.writing import DocumentWriter, SplitWriter, WrittenFile, describe_file
 
 Progress = Callable[[str], None]
 
-SPLITS: tuple[Split, Split] = ("train", "test")
 ROWS_PER_PROGRESS = 10_000
 DOCUMENT = "annotated_pairs.json"
 
@@ -26,7 +25,7 @@ def write_profile(
 
     `progress` is told of every 10,000 rows. Raises whatever the profile raises, with nothing to be kept.
     """
-    tally = Tally(SPLITS)
+    tally = Tally(SIDES)
     if profile.document_head:
         return _write_document(folder, profile, gathered, spool, tally, name), tally
     settings, columns = gathered.context.settings, profile.written_columns(gathered.context)
@@ -43,7 +42,7 @@ def write_profile(
                     zipped=settings.gzip and not profile.always_lines,
                 )
             )
-            for split in SPLITS
+            for split in SIDES
         }
         for split, row in _rows(profile, gathered, spool, tally):
             writers[split].write(row)
@@ -66,8 +65,8 @@ def _write_document(
 
 def _rows(profile: Profile, gathered: Gathered, spool: Spool, tally: Tally) -> Iterator[tuple[Split, Row]]:
     """Yield (split, row), counting rows and what is left out."""
-    builds = {split: profile.start(gathered.context) for split in SPLITS}
-    for split, entries in spool.prompts(gathered.sides):
+    builds = {split: profile.start(gathered.context) for split in SIDES}
+    for split, entries in spool.prompts(gathered.tested):
         allowed = []
         for entry in entries:
             if entry.decision.left_out in NEVER_WRITTEN:

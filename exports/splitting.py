@@ -11,11 +11,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from exports.digesting import digest
-from exports.likening import BANDS, bands_of, find_near, normalise, runs_of
+from exports.likening import BAND, BANDS, bands_of, find_near, runs_in, words_of
 
 Split = Literal["train", "test"]
+# By whether a pair is tested.
+SIDES: tuple[Split, Split] = ("train", "test")
 # Short answers ("Yes.", an empty one) recur under unrelated prompts and would tie the whole set together.
 SHARED_RESPONSE_CHARACTERS = 40
+TIES_PER_CHUNK = 1_000_000
 
 
 class SplitKeys(NamedTuple):
@@ -28,14 +31,14 @@ class SplitKeys(NamedTuple):
 
 
 class Splitter:
-    """Takes pairs one by one, then says on which side each falls. Some 90 bytes a pair, 200 a different prompt."""
+    """Takes pairs one by one, then says on which side each falls. Some 70 bytes a pair, 170 a different prompt."""
 
     def __init__(self) -> None:
-        self._pairs = array("q")
+        self._pairs = array("I")
         self._ties = array("Q")
         self._groups = array("Q")
         self._bands = bytearray()
-        self._banded = array("q")
+        self._banded = array("I")
         self._texts: set[int] = set()
 
     def add(self, keys: SplitKeys) -> None:
@@ -44,19 +47,19 @@ class Splitter:
         group = digest(f"group\x1f{keys.group}")
         ties = {group, digest(f"prompt\x1f{keys.prompt}")}
         ties |= {digest(f"response\x1f{text}") for text in keys.responses if len(text) >= SHARED_RESPONSE_CHARACTERS}
-        if same := normalise(keys.text):
-            tie = digest(f"text\x1f{same}")
+        if words := words_of(keys.text):
+            tie = digest(f"text\x1f{' '.join(words)}")
             ties.add(tie)
-            self._band(tie, number, keys.text)
+            self._band(tie, number, words)
         self._pairs.extend([number] * len(ties))
         self._ties.extend(sorted(ties))
         self._groups.append(group)
 
-    def _band(self, tie: int, number: int, text: str) -> None:
+    def _band(self, tie: int, number: int, words: Sequence[str]) -> None:
         """Note a text's signature the first time it comes: pairs of the same text are tied anyway."""
         if tie not in self._texts:
             self._texts.add(tie)
-            if (bands := bands_of(runs_of(text))) is not None:
+            if (bands := bands_of(runs_in(words))) is not None:
                 self._bands += bands.tobytes()
                 self._banded.append(number)
 
@@ -68,27 +71,44 @@ class Splitter:
         size = len(self._groups)
         if not size:
             return np.zeros(0, dtype=np.int64)
-        _, ties = np.unique(np.frombuffer(self._ties, dtype=np.uint64), return_inverse=True)
-        one, other = np.frombuffer(self._pairs, dtype=np.int64), ties.astype(np.int64) + size
-        nodes = size + int(ties.max()) + 1
+        one, other, ties = self._shared()
         if text_of is not None and self._bands:
-            bands = np.frombuffer(self._bands, dtype=np.uint64).reshape(-1, BANDS)
-            near = list(find_near(bands, np.frombuffer(self._banded, dtype=np.int64), text_of))
-            if near:
-                one, other = (
-                    np.r_[side, np.array([pair[place] for pair in near])] for place, side in ((0, one), (1, other))
-                )
+            bands = np.frombuffer(self._bands, dtype=BAND).reshape(-1, BANDS)
+            near = list(find_near(bands, np.frombuffer(self._banded, dtype=np.uint32), text_of))
+            pairs = np.array(near, dtype=np.int64).reshape(-1, 2)
+            one, other = np.r_[one, pairs[:, 0]], np.r_[other, pairs[:, 1]]
+        nodes = size + ties
         graph = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
         numbered = connected_components(graph, directed=False)[1][:size]
         _, first, component = np.unique(numbered, return_index=True, return_inverse=True)
         return first[component].astype(np.int64)
 
-    def split(self, components: NDArray[np.int64], *, test_share: float, seed: int) -> list[Split]:
-        """Return the side of each pair: a component's is drawn by the hash of the seed and its smallest group."""
+    def _shared(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """Return the pairs with a tie that others have too, each such tie's node, and how many of these ties there are.
+
+        Most ties are of one pair alone; without them the graph is small.
+        """
+        pairs, ties = np.frombuffer(self._pairs, dtype=np.uint32), np.frombuffer(self._ties, dtype=np.uint64)
+        ordered = np.sort(ties)
+        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        del ordered
+        one, other = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for start in range(0, len(ties) if len(shared) else 0, TIES_PER_CHUNK):
+            mine = ties[start : start + TIES_PER_CHUNK]
+            place = np.minimum(np.searchsorted(shared, mine), len(shared) - 1)
+            known = shared[place] == mine
+            one.append(pairs[start : start + TIES_PER_CHUNK][known].astype(np.int64))
+            other.append(place[known] + len(self._groups))
+        return np.concatenate(one), np.concatenate(other), len(shared)
+
+    def split(self, components: NDArray[np.int64], *, test_share: float, seed: int) -> NDArray[np.bool_]:
+        """Say of each pair whether it is tested: drawn by the hash of the seed and its component's smallest group."""
         smallest = np.full(len(components), np.iinfo(np.uint64).max, dtype=np.uint64)
         np.minimum.at(smallest, components, np.frombuffer(self._groups, dtype=np.uint64))
-        drawn = {int(one): _share_of(int(smallest[one]), seed) < test_share for one in np.unique(components)}
-        return ["test" if drawn[one] else "train" for one in components.tolist()]
+        drawn = np.zeros(len(components), dtype=np.bool_)
+        for one in np.unique(components):
+            drawn[one] = _share_of(int(smallest[one]), seed) < test_share
+        return np.asarray(drawn[components])
 
 
 def split_pairs(pairs: Sequence[SplitKeys], *, test_share: float, seed: int) -> list[Split]:
@@ -101,7 +121,8 @@ def split_pairs(pairs: Sequence[SplitKeys], *, test_share: float, seed: int) -> 
     what is left out of an export moves nothing.
     """
     splitter = _filled(pairs)
-    return splitter.split(splitter.components(lambda number: pairs[number].text), test_share=test_share, seed=seed)
+    tested = splitter.split(splitter.components(lambda number: pairs[number].text), test_share=test_share, seed=seed)
+    return [SIDES[one] for one in tested.tolist()]
 
 
 def find_components(pairs: Sequence[SplitKeys]) -> list[int]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exports.deciding import Entry
-from exports.splitting import Split
+from exports.splitting import SIDES, Split
 
 DIGEST_BYTES = 32
 
@@ -40,22 +41,23 @@ class Spool:
         entry: Entry = pickle.load(self._file)  # noqa: S301  (this process wrote it, into a folder only its user reads)
         return entry
 
-    def prompts(self, sides: list[Split]) -> Iterator[tuple[Split, list[Entry]]]:
+    def prompts(self, tested: NDArray[np.bool_]) -> Iterator[tuple[Split, list[Entry]]]:
         """Yield the entries of one prompt after the other, with their side of the split, by prompt and pair id."""
         keys = np.frombuffer(self._keys, dtype=f"S{2 * DIGEST_BYTES}") if self._keys else np.zeros(0, dtype="S1")
         # As numbers: a text type would take trailing zero bytes for nothing.
         words = keys.view(">u8").reshape(len(self), -1)
-        order = np.lexsort(words.T[::-1]).tolist()
-        del keys
+        order = np.lexsort(words.T[::-1])
+        del keys, words
         batch: list[Entry] = []
         side: Split = "train"
-        for place in order:
+        # A number at a time: as a list they would take five times as much.
+        for place in map(int, order):
             entry = self.get(place)
             if batch and batch[0].record.prompt_id != entry.record.prompt_id:
                 yield side, batch
                 batch = []
             batch.append(entry)
-            side = sides[place]
+            side = SIDES[int(tested[place])]
         if batch:
             yield side, batch
 

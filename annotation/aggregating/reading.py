@@ -1,10 +1,13 @@
 """What people answered, as frames."""
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from uuid import UUID
 
 import pandas as pd
 
+from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
+from annotation.ids import id_text
 from annotation.models import Origin, Pair, Preference, Project, Ranking, RaterKind, Rating
 
 VOTE_COLUMNS = ("pair_id", "group", "rater_id", "rater", "origin", "choice", "strength", "seconds", "shown_order")
@@ -25,9 +28,9 @@ def vote_frame(
     if origins is not None:
         votes = votes.filter(rater__origin__in=origins)
     fields = votes.order_by("pair_id", "rater_id").values_list(
-        "pair_id",
+        id_text("pair_id"),
         "pair__prompt__group",
-        "rater_id",
+        id_text("rater_id"),
         "rater__name",
         "rater__origin",
         "choice",
@@ -35,15 +38,10 @@ def vote_frame(
         "seconds",
         "shown_order",
     )
-    if pair_ids is None:
-        rows = list(fields.iterator())
-    else:
-        rows = [row for ids in _chunks(pair_ids) for row in fields.filter(pair_id__in=ids)]
-    frame = pd.DataFrame.from_records(rows, columns=list(VOTE_COLUMNS))
-    texts = ["pair_id", "group", "rater_id", "rater", "origin", "choice", "shown_order"]
-    frame[texts] = frame[texts].astype(str).astype(object)
-    frame[["strength", "seconds"]] = frame[["strength", "seconds"]].astype(float)
-    return frame
+    rows = fields.iterator(chunk_size=ROWS_PER_FETCH)
+    if pair_ids is not None:
+        rows = chain.from_iterable(fields.filter(pair_id__in=ids) for ids in _chunks(pair_ids))
+    return read_frame(rows, VOTE_COLUMNS, ids=("pair_id", "rater_id"), numbers=("strength", "seconds"))
 
 
 def answer_frame(project: Project) -> pd.DataFrame:
@@ -55,8 +53,7 @@ def answer_frame(project: Project) -> pd.DataFrame:
     fields = answers.order_by("pair_id", "rater_id").values_list(
         "rater__name", "rater__origin", "pair__prompt__group", "choice", "shown_order"
     )
-    columns = ["rater", "origin", "group", "choice", "shown_order"]
-    return pd.DataFrame.from_records(list(fields.iterator()), columns=columns).astype(object)
+    return read_frame(fields.iterator(chunk_size=ROWS_PER_FETCH), ["rater", "origin", "group", "choice", "shown_order"])
 
 
 def repeat_frame(project: Project) -> pd.DataFrame:
@@ -71,8 +68,9 @@ def repeat_frame(project: Project) -> pd.DataFrame:
     fields = repeats.order_by("pair_id", "rater_id").values_list(
         "rater__name", "rater__origin", "pair__prompt__group", "repeats__choice", "choice", "shown_order"
     )
-    columns = ["rater", "origin", "group", "before", "choice", "shown_order"]
-    return pd.DataFrame.from_records(list(fields.iterator()), columns=columns).astype(object)
+    return read_frame(
+        fields.iterator(chunk_size=ROWS_PER_FETCH), ["rater", "origin", "group", "before", "choice", "shown_order"]
+    )
 
 
 def work_frame(project: Project) -> pd.DataFrame:
@@ -104,14 +102,10 @@ def dated_vote_frame(project: Project) -> pd.DataFrame:
     """
     votes = Preference.objects.current().of_people().filter(pair__project=project, is_extra=False)
     fields = votes.order_by("pair_id", "rater_id", "id").values_list(
-        "criterion__name", "pair_id", "pair__prompt__group", "rater__name", "choice", "strength", "created_at"
+        "criterion__name", id_text("pair_id"), "pair__prompt__group", "rater__name", "choice", "strength", "created_at"
     )
     columns = ["criterion", "pair_id", "group", "rater", "choice", "strength", "answered_at"]
-    frame = pd.DataFrame.from_records(list(fields.iterator()), columns=columns)
-    frame["criterion"] = frame["criterion"].fillna("")
-    texts = columns[:5]
-    frame[texts] = frame[texts].astype(str).astype(object)
-    frame["strength"] = frame["strength"].astype(float)
+    frame = read_frame(fields.iterator(chunk_size=ROWS_PER_FETCH), columns, ids=("pair_id",), numbers=("strength",))
     frame["answered_at"] = pd.to_datetime(frame["answered_at"], utc=True)
     return frame
 
@@ -142,18 +136,18 @@ def contender_frame(project: Project, pair_ids: Iterable[UUID | str] | None = No
     """
     pairs = Pair.objects.filter(project=project)
     columns = ["pair_id", "response_a", "response_b", "prompt_id"]
-    fields = pairs.order_by("id").values_list("id", "response_a_id", "response_b_id", "prompt_id")
-    if pair_ids is None:
-        rows = list(fields.iterator())
-    else:
+    fields = pairs.order_by("id").values_list(
+        id_text("id"), id_text("response_a_id"), id_text("response_b_id"), id_text("prompt_id")
+    )
+    rows = fields.iterator(chunk_size=ROWS_PER_FETCH)
+    if pair_ids is not None:
         named = [
             prompt
             for ids in _chunks(pair_ids)
             for prompt in pairs.filter(pk__in=ids).values_list("prompt_id", flat=True).distinct()
         ]
-        rows = [row for prompts in _chunks(named) for row in fields.filter(prompt_id__in=prompts)]
-    frame = pd.DataFrame.from_records(rows, columns=columns).astype(str).astype(object)
-    return frame.set_index("pair_id")
+        rows = chain.from_iterable(fields.filter(prompt_id__in=prompts) for prompts in _chunks(named))
+    return read_frame(rows, columns, ids=columns).set_index("pair_id")
 
 
 def _chunks(pair_ids: Iterable[UUID | str]) -> Iterator[list[UUID | str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from annotation.agreeing.figures import SIDE_OF
 
@@ -82,9 +83,6 @@ class _Table(NamedTuple):
     people: list[str]
     n_items: int
 
-    def with_answers(self, said: "Places") -> "_Table":
-        return self._replace(said=said)
-
 
 def types_of(votes: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> Types:
     """Return the test of one taste and the types of people behind votes (`pair_id`, `rater`, `choice`).
@@ -136,41 +134,57 @@ def _test(table: _Table, *, seed: int, draws: int) -> Heterogeneity:
         missing = f"too few people with {LEAST_SHARED} answers on shared pairs ({people} of {LEAST_PEOPLE})"
         return Heterogeneity(people, answers, None, None, None, 0, missing)
     draws = min(draws, DRAWS_OF_MANY) if answers > MANY_ANSWERS else draws
-    seen = _statistic(_together(table))
+    meetings = _Meetings(table)
+    seen = _statistic(meetings.together(table.said))
     null = _Null(table)
     rng = np.random.default_rng(seed)
     if seen is None or not null.is_known:
         return Heterogeneity(people, answers, None, None, None, 0, "everybody gave one answer on every pair")
-    drawn = [_statistic(_together(table.with_answers(null.draw(rng)))) or 0.0 for _ in range(draws)]
+    drawn = [_statistic(meetings.together(null.draw(rng))) or 0.0 for _ in range(draws)]
     p = (1 + sum(one >= seen for one in drawn)) / (draws + 1)
     return Heterogeneity(people, answers, seen, float(np.mean(drawn)), p, draws)
 
 
-def _together(table: _Table) -> "Array":
-    """Return how much more each two people agree than one taste explains, in units of chance (people x people).
+class _Meetings:
+    """Who shares how many pairs with whom, kept for many draws of answers by the same people on the same pairs."""
 
-    Answers are numbers (a 1, neither 0, b -1) less their mean. With one taste, the mean product of two people's answers
-    on the pairs they share is b_r b_s, where b says how closely somebody follows it (one factor, fitted to the entries
-    off the diagonal by least squares, as in minres factor analysis; Harman & Jones 1966). So careful and careless
-    people do not look like two tastes.
-    """
-    n, people = table.n_items, len(table.people)
-    lean = LEANS[table.said]
-    answers, there = np.zeros((people, n)), np.zeros((people, n))
-    answers[table.rater, table.item] = lean - lean.mean()
-    there[table.rater, table.item] = 1.0
-    shared = there @ there.T
-    np.fill_diagonal(shared, 0.0)
-    product = answers @ answers.T
-    np.fill_diagonal(product, 0.0)
-    follows = np.full(people, np.sqrt(max(1e-6, product.sum() / shared.sum())))
-    for _ in range(FACTOR_ROUNDS):
-        fitted = (product @ follows) / np.maximum(shared @ follows**2, 1e-9)
-        follows = (follows + fitted) / 2.0
-    both = np.outer(follows, follows)
-    # The variance of a product of two answers: that of its size less the square of its mean.
-    spread = shared * np.maximum((answers**2).sum() ** 2 / there.sum() ** 2 - both**2, LEAST_SPREAD)
-    return np.asarray(np.divide(product - shared * both, np.sqrt(spread), out=np.zeros_like(both), where=shared > 0))
+    def __init__(self, table: _Table) -> None:
+        self._people, self._n_items = len(table.people), table.n_items
+        # Rows of people, and of each the pairs in their order: answers are put where they belong, draw after draw.
+        self._order = np.lexsort((table.item, table.rater))
+        self._items = table.item[self._order]
+        self._ends = np.r_[0, np.cumsum(np.bincount(table.rater, minlength=self._people))]
+        self._shared = self._products(np.ones(len(table.said)))
+
+    def together(self, said: "Places") -> "Array":
+        """Return how much more each two people agree than one taste explains, in units of chance (people x people).
+
+        Answers are numbers (a 1, neither 0, b -1) less their mean. With one taste, the mean product of two people's
+        answers on the pairs they share is b_r b_s, where b says how closely somebody follows it (one factor, fitted to
+        the entries off the diagonal by least squares, as in minres factor analysis; Harman & Jones 1966). So careful
+        and careless people do not look like two tastes.
+        """
+        lean = LEANS[said]
+        answers, shared = lean - lean.mean(), self._shared
+        product = self._products(answers)
+        follows = np.full(self._people, np.sqrt(max(1e-6, product.sum() / shared.sum())))
+        for _ in range(FACTOR_ROUNDS):
+            fitted = (product @ follows) / np.maximum(shared @ follows**2, 1e-9)
+            follows = (follows + fitted) / 2.0
+        both = np.outer(follows, follows)
+        # The variance of a product of two answers: that of its size less the square of its mean.
+        spread = shared * np.maximum((answers**2).sum() ** 2 / len(said) ** 2 - both**2, LEAST_SPREAD)
+        return np.asarray(
+            np.divide(product - shared * both, np.sqrt(spread), out=np.zeros_like(both), where=shared > 0)
+        )
+
+    def _products(self, values: "Array") -> "Array":
+        """Return the sums of products of two people's values over the pairs they share, none with oneself."""
+        shape = (self._people, self._n_items)
+        rows = sparse.csr_array((values[self._order], self._items, self._ends), shape=shape)
+        found = np.asarray((rows @ rows.T).todense())
+        np.fill_diagonal(found, 0.0)
+        return found
 
 
 def _statistic(together: "Array") -> float | None:
@@ -238,7 +252,7 @@ def _settled(table: _Table, k: int, seed: int) -> "Array":
     import sklearn.cluster
     from threadpoolctl import threadpool_limits
 
-    values, vectors = np.linalg.eigh(_together(table))
+    values, vectors = np.linalg.eigh(_Meetings(table).together(table.said))
     leading = vectors[:, ::-1][:, : k - 1] * np.sqrt(np.maximum(values[::-1][: k - 1], 0.0))
     # An eigenvector has no sign of its own.
     leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), range(k - 1)] < 0, -1.0, 1.0)

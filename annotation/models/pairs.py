@@ -14,10 +14,22 @@ if TYPE_CHECKING:
     import uuid
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def canonical(value: Any) -> str:
+    """Return a JSON value in canonical form: sorted keys, no spaces."""
+    return _CANONICAL.encode(value)
+
+
 def content_hash(value: Any) -> str:
-    """Return the SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    """Return the SHA-256 (hex) of a JSON value in canonical form, as UTF-8."""
+    return hash_canonical(canonical(value))
+
+
+def hash_canonical(text: str) -> str:
+    """Return the SHA-256 (hex) of a JSON value that is in canonical form already."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def joined_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -21,6 +21,8 @@ from exports.profiles.contract import Build, Context, Profile
 from exports.records import Side
 from exports.settings import UNKNOWN_LICENCE
 
+# Up to 15 every parser gives the number that was written.
+DIGITS = 12
 COLUMNS = (
     Column("context", MESSAGES, "what the responses answer"),
     Column("completions", list_of(rank=INTEGER, completion=COMPLETION), "the responses with their ranks, 0 the best"),
@@ -149,7 +151,7 @@ def _row(responses: _Responses, members: list[int], ranks: list[int], entries: l
         "language": record.language,
         "models": [responses.sides[number].model for number in ordered],
         "terms": [context.settings.terms_of(responses.sides[number].model) for number in ordered],
-        "scores": [responses.scores[number] for number in ordered],
+        "scores": [_rounded(responses.scores[number]) for number in ordered],
         "pairwise_probs": _probs(responses, ordered),
         "pairs": [entry.record.id for entry in entries],
         "label_source": sources[0] if len(sources) == 1 else "mixed",
@@ -170,8 +172,16 @@ def _probs(responses: _Responses, ordered: list[int]) -> list[list[float | None]
         if prob is not None:
             seen.setdefault((a, b), []).append(prob)
             seen.setdefault((b, a), []).append(1 - prob)
-    means = {pair: sum(probs) / len(probs) for pair, probs in seen.items()}
+    means = {pair: _rounded(sum(probs) / len(probs)) for pair, probs in seen.items()}
     return [[means.get((one, other)) for other in ordered] for one in ordered]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a number of a list in as many digits as every reader takes whole.
+
+    `datasets` was seen to read probabilities of JSON lines by a parser that loses the last bit of 16 digits.
+    """
+    return None if value is None else round(value, DIGITS)
 
 
 def _start(context: Context) -> Build:

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from annotation.aggregating import vote_frame
+from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.agreeing import SIDE_OF, Figure, share
-from annotation.models import Origin, Project, Prompt
+from annotation.ids import id_text, spelled_ids
+from annotation.models import Origin, Project, Response
 from annotation.models.pairs import joined_text
 from exports.labelling import label_frame
 from exports.ranking import leaderboard
@@ -18,7 +20,7 @@ from judges.auditing.figures import mean_of
 from judges.auditing.reading import Ground, read_ground
 from routing.models import LabelSource
 from routing.plans.arranging import cluster_texts
-from routing.signals.reading import read_measures
+from routing.signals.reading import read_similarity
 
 # Of two responses with so many words in common a trainer learns little, and DPO may unlearn both.
 ALIKE = 0.9
@@ -95,7 +97,7 @@ def _length_bias(labels: pd.DataFrame, ground: Ground) -> dict[str, Any]:
 
 
 def _similarity(project: Project, ground: Ground) -> dict[str, Any]:
-    found = read_measures(project, keep=False)["similarity"].astype(float)
+    found = read_similarity(project)
     groups = ground.pairs["group"].reindex(found.index)
     steps = np.minimum((found * LIKENESS_STEPS).to_numpy().astype(int), LIKENESS_STEPS - 1)
     counts = np.bincount(steps, minlength=LIKENESS_STEPS)
@@ -112,10 +114,9 @@ def _similarity(project: Project, ground: Ground) -> dict[str, Any]:
 def _provenance(project: Project, labels: pd.DataFrame, ground: Ground) -> dict[str, Any]:
     votes = vote_frame(project)
     known = labels[labels["choice"] != ""]
-    responses = pd.DataFrame.from_records(
-        list(project.prompts.order_by("id").values_list("responses__model", "group")), columns=["model", "group"]
-    )
-    responses = responses[responses["model"].notna()]
+    written = Response.objects.filter(prompt__project=project).order_by("prompt_id")
+    rows = written.values_list("model", "prompt__group").iterator(chunk_size=ROWS_PER_FETCH)
+    responses = read_frame(rows, ["model", "group"])
     ai = known["source"].eq(LabelSource.AI) & ~known["pair_id"].isin(set(votes["pair_id"]))
     simulated = votes["origin"] == Origin.SIMULATED
     return {
@@ -129,11 +130,15 @@ def _provenance(project: Project, labels: pd.DataFrame, ground: Ground) -> dict[
 
 def _coverage(project: Project, ground: Ground) -> dict[str, Any]:
     """Return how many pairs each cluster of prompts has of each generator; the largest twenty and twelve by name."""
-    rows = list(project.prompts.order_by("content_hash", "group").values_list("id", "messages"))
-    if not rows:
+    rows = project.prompts.order_by("content_hash", "group").values_list(id_text("id"), "messages")
+    texts: list[str] = []
+    keys: list[str] = []
+    for key, messages in rows.iterator(chunk_size=ROWS_PER_FETCH):
+        keys.append(key)
+        texts.append(joined_text(messages))
+    if not texts:
         return {"clusters": [], "generators": [], "even_clusters": 0.0, "even_generators": 0.0, "covered": _covered([])}
-    texts = [joined_text(messages) for _, messages in rows]
-    cluster = pd.Series(cluster_texts(texts, project.seed), index=[str(pk) for pk, _ in rows])
+    cluster = pd.Series(cluster_texts(texts, project.seed), index=pd.Index(spelled_ids(keys), dtype=object))
     models = _models(project)
     sides = pd.concat(
         [
@@ -179,5 +184,6 @@ def _even(counts: "pd.Series[Any]") -> float:
 
 
 def _models(project: Project) -> dict[str, str]:
-    found = Prompt.objects.filter(project=project, responses__isnull=False)
-    return {str(pk): model or NOT_STATED for pk, model in found.values_list("responses__id", "responses__model")}
+    written = Response.objects.filter(prompt__project=project).values_list(id_text("id"), "model")
+    found = read_frame(written.iterator(chunk_size=ROWS_PER_FETCH), ["id", "model"], ids=("id",))
+    return dict(zip(found["id"], found["model"].replace("", NOT_STATED), strict=True))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from annotation.aggregating import vote_frame
+from annotation.aggregating import dated_vote_frame, vote_frame
 from annotation.agreeing import LEAST_LABELS, SIDE_OF, Figure, Interval
 from annotation.agreeing.flips import flip_rate, flip_rates
 from annotation.models import Project
@@ -38,10 +38,11 @@ SENTENCES = {
 def noise_report(project: Project) -> dict[str, Any]:
     """Return how noisy labels are.
 
-    `votes` has the flip rate of one person's answer, from pairs that two people decided, and `slices` the same part by
-    part; `labels` how many labels are wrong, of people (by their `p_correct`) and of judges alone (from the audit);
-    `ensemble` what the judges together make of people's labels. `loss` has settings for a trainer's robust loss,
-    for data of single answers and for the labels of this project; `docs/reports.md` says how to use them.
+    `votes` has the flip rate of one person's answer, from pairs that two people decided, `criteria` the same of answers
+    by each criterion, and `slices` part by part; `labels` how many labels are wrong, of people (by their `p_correct`)
+    and of judges alone (from the audit); `ensemble` what the judges together make of people's labels. `loss` has
+    settings for a trainer's robust loss, for data of single answers and for the labels of this project;
+    `docs/reports.md` says how to use them.
     """
     votes, labels, seed = vote_frame(project), label_frame(project), project.seed
     found = flip_rate(votes, seed=seed)
@@ -53,6 +54,7 @@ def noise_report(project: Project) -> dict[str, Any]:
     return stated(
         {
             "votes": found.as_dict(),
+            "criteria": _by_criterion(project),
             "slices": [{**part.as_dict(), "loss": _loss(part.flip_rate)} for part in slices],
             "labels": {"human_labels": human.as_dict(), "ai_labels": ai.as_dict()},
             "ensemble": suspected_flips(
@@ -70,6 +72,16 @@ def noise_report(project: Project) -> dict[str, Any]:
         },
         SENTENCES,
     )
+
+
+def _by_criterion(project: Project) -> list[dict[str, Any]]:
+    """Return the flip rate of answers by each criterion that people chose by, and the loss for labels of it."""
+    votes = dated_vote_frame(project)
+    found = []
+    for name, mine in votes[votes["criterion"] != ""].groupby("criterion", sort=True):
+        rate = flip_rate(mine, seed=project.seed)
+        found.append({"criterion": str(name), **rate.as_dict(), "loss": _loss(rate.flip_rate)})
+    return found
 
 
 def _loss(flips: Figure) -> dict[str, Any]:

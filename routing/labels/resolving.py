@@ -1,7 +1,7 @@
 """Labels: one answer a pair, from people where they answered and from the plan's judge where not, with the reason."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -70,15 +70,12 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
     A label that comes out the same keeps its `resolved_at`. The pairs' rows are locked in batches, so that of two
     calls the later one sees the answers of both.
     """
-    wanted = Pair.objects.filter(project=project).order_by("id").values_list("id", flat=True)
-    ids = list(wanted) if pair_ids is None else sorted({UUID(str(pair_id)) for pair_id in pair_ids})
     resolution: Resolution | None = None
     resolved = 0
     if pair_ids is None:
         renew_acceptances(project)
     learned = learn_crowd(project) if pair_ids is None else learned_of(project)
-    for start in range(0, len(ids), PAIRS_PER_TRANSACTION):
-        batch = ids[start : start + PAIRS_PER_TRANSACTION]
+    for batch in _batches(project, pair_ids):
         with transaction.atomic():
             locked = Pair.objects.select_for_update(no_key=True).filter(project=project, pk__in=batch).order_by("id")
             mine = list(locked.values_list("id", flat=True))
@@ -92,6 +89,20 @@ def resolve_labels(project: Project, pair_ids: Iterable[UUID | str] | None = Non
                     resolution.version.refresh_from_db(fields=["calibration"])
             resolved += _resolve_batch(project, mine, people, learned.method, resolution)
     return resolved
+
+
+def _batches(project: Project, pair_ids: Iterable[UUID | str] | None) -> Iterator[list[UUID]]:
+    """Yield these pairs (default: a project's, as far as there are any) in batches by id: one query each for all."""
+    if pair_ids is not None:
+        ids = sorted({UUID(str(pair_id)) for pair_id in pair_ids})
+        yield from (ids[start : start + PAIRS_PER_TRANSACTION] for start in range(0, len(ids), PAIRS_PER_TRANSACTION))
+        return
+    every = left = Pair.objects.in_project(project).values_list("id", flat=True)
+    while batch := list(left[:PAIRS_PER_TRANSACTION]):
+        yield batch
+        if len(batch) < PAIRS_PER_TRANSACTION:
+            return
+        left = every.filter(id__gt=batch[-1])
 
 
 def resolving_judge(project: Project) -> Resolution:

@@ -18,6 +18,7 @@ MOST_CLUSTERS = 50
 TEXTS_PER_CLUSTER = 5
 # Texts that clusters are made of; all others go to the nearest.
 TEXTS_TO_CLUSTER = 20_000
+TEXTS_PER_CHUNK = 4096
 
 
 def rank_by_gain(gain: Floats, first: Bools, seed: int) -> Ranking:
@@ -71,14 +72,28 @@ def cluster_texts(texts: list[str], seed: int) -> npt.NDArray[np.intp]:
         return np.zeros(len(texts), dtype=np.intp)
     # On many threads the order of additions, and so the last bits, would be a matter of chance.
     with threadpool_limits(limits=1):
-        vectors = embed_texts(distinct).astype(np.float64)
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(len(distinct))[:TEXTS_TO_CLUSTER])
+        vectors = embed_texts([distinct[place] for place in sample.tolist()]).astype(np.float64)
         # Fewer distinct points than clusters is an error there; rounding makes them comparable.
-        number = min(number, len(np.unique(vectors[sample].round(6), axis=0)))
+        number = _different(vectors, most=number)
         if number < 2:
             return np.zeros(len(texts), dtype=np.intp)
-        model = KMeans(n_clusters=number, n_init=1, random_state=seed % 2**32).fit(vectors[sample])
-        found = model.predict(vectors)
+        model = KMeans(n_clusters=number, n_init=1, random_state=seed % 2**32).fit(vectors)
+        del vectors
+        # A vector is eight times as large as a short text: never those of all texts at once.
+        chunks = (distinct[start : start + TEXTS_PER_CHUNK] for start in range(0, len(distinct), TEXTS_PER_CHUNK))
+        found = np.concatenate([model.predict(embed_texts(chunk).astype(np.float64)) for chunk in chunks])
     cluster_of = dict(zip(distinct, found.tolist(), strict=True))
-    return np.array([cluster_of[text] for text in texts], dtype=np.intp)
+    return np.fromiter((cluster_of[text] for text in texts), dtype=np.intp, count=len(texts))
+
+
+def _different(vectors: npt.NDArray[np.float64], *, most: int) -> int:
+    """Return how many rows differ in six digits, `most` at most: a table of all sorted ones takes three of its size."""
+    seen: set[bytes] = set()
+    for row in vectors:
+        # Adding nought makes one of both signs of it.
+        seen.add((row.round(6) + 0.0).tobytes())
+        if len(seen) == most:
+            break
+    return len(seen)

@@ -144,8 +144,6 @@ def measured(pair: PairTexts) -> tuple[Any, ...]:
     """Return what the texts of a pair say, in the order of `MEASURES`."""
     text_a, text_b = joined(pair.response_a), joined(pair.response_b)
     a, b, prompt = _measure_response(text_a), _measure_response(text_b), _measure_prompt(joined(pair.prompt))
-    shared = len(a.vocabulary & b.vocabulary)
-    either = len(a.vocabulary) + len(b.vocabulary) - shared
     return (
         a.words,
         b.words,
@@ -153,8 +151,7 @@ def measured(pair: PairTexts) -> tuple[Any, ...]:
         sum(message.get("role") == "user" for message in pair.prompt),
         a.list_items,
         b.list_items,
-        # Two responses without a word say the same.
-        shared / either if either else 1.0,
+        _shared(a.vocabulary, b.vocabulary),
         float(a.has_code or b.has_code),
         float(a.has_digits or b.has_digits),
         float(a.refuses),
@@ -165,6 +162,19 @@ def measured(pair: PairTexts) -> tuple[Any, ...]:
         _foreign(b.language, prompt.language),
         *prompt.asks,
     )
+
+
+def similarity(pair: PairTexts) -> float:
+    """Return the words that both responses have over all that either has, 0 to 1: one of the `MEASURES`, alone."""
+    a, b = (frozenset(WORD.findall(joined(side).lower())) for side in (pair.response_a, pair.response_b))
+    return _shared(a, b)
+
+
+def _shared(a: frozenset[str], b: frozenset[str]) -> float:
+    shared = len(a & b)
+    either = len(a) + len(b) - shared
+    # Two responses without a word say the same.
+    return shared / either if either else 1.0
 
 
 def _foreign(response: str, prompt: str) -> float:

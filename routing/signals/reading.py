@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
 import pandas as pd
 from django.db.models import Count, Max, Sum
 
@@ -105,6 +106,21 @@ def read_measures(project: Project, *, keep: bool = True) -> pd.DataFrame:
     if keep and (len(new) or len(kept) > len(about)):
         store_table(project, TableKind.MEASURES, measured, version=measuring.VERSION)
     return with_language(about.join(measured))
+
+
+def read_similarity(project: Project) -> "pd.Series[float]":
+    """Return the `similarity` of each pair by its id: as kept, else from the texts, where none was measured yet.
+
+    Nothing is written, so this may be called in a transaction that only reads; texts are read 2,000 pairs at a time.
+    """
+    kept = load_table(project, TableKind.MEASURES, version=measuring.VERSION)
+    pairs = Pair.objects.in_project(project).values_list(id_text("id")).iterator(chunk_size=ROWS_PER_FETCH)
+    ids = pd.Index(spelled_ids(key for (key,) in pairs), dtype=object)
+    known = pd.Series(float("nan"), index=ids) if kept is None else kept["similarity"].astype(float).reindex(ids)
+    new = known.index[known.isna()]
+    # Both are in the order of ids.
+    known[new] = np.fromiter((measuring.similarity(pair) for pair in _texts(new)), dtype=float, count=len(new))
+    return known
 
 
 def _derive(project: Project, measures: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:

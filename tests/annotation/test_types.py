@@ -32,6 +32,25 @@ def crowd(seed: int, *, opposed: float = 0.0, skills: Skills | None = None, ambi
     return pd.DataFrame(rows, columns=["pair_id", "group", "rater", "choice"])
 
 
+def test_the_statistic_is_that_of_tables_of_people_by_pairs() -> None:
+    """Products of two people's answers are summed over the pairs they share; here by whole tables, zeros and all."""
+    votes = crowd(5, opposed=0.3)
+    lean = votes["choice"].map({"a": 1.0, "b": -1.0})
+    answers = (lean - lean.mean()).groupby([votes["rater"], votes["pair_id"]]).sum().unstack().to_numpy()
+    there = np.isfinite(answers).astype(float)
+    answers = np.nan_to_num(answers)
+    shared, product = there @ there.T, answers @ answers.T
+    np.fill_diagonal(shared, 0.0)
+    np.fill_diagonal(product, 0.0)
+    follows = np.full(PEOPLE, np.sqrt(product.sum() / shared.sum()))
+    for _ in range(30):
+        follows = (follows + (product @ follows) / (shared @ follows**2)) / 2
+    both = np.outer(follows, follows)
+    spread = shared * np.maximum(((answers**2).sum() / there.sum()) ** 2 - both**2, 0.05)
+    together = np.divide(product - shared * both, np.sqrt(spread), out=np.zeros_like(both), where=shared > 0)
+    assert heterogeneity(votes, draws=1).statistic == pytest.approx(np.linalg.eigvalsh(together)[-1])
+
+
 def uneven(rng: np.random.Generator) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     return rng.uniform(0.55, 0.98, PEOPLE)
 

@@ -1,8 +1,13 @@
 """Consumers' own code, offline and without torch: loading a folder, and TRL's functions with a toy tokenizer."""
 
+import dataclasses
 import json
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 OPEN, CLOSE = "\x02", "\x03"
 TEMPLATE = (
@@ -20,6 +25,30 @@ def load(folder: Path, cache: Path, config: str | None = None) -> Any:
     return datasets.load_dataset(str(folder), config, cache_dir=str(cache))
 
 
+def load_each(folder: Path, cache: Path, configs: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield every configuration with what `load_dataset` makes of it.
+
+    Each call asks first what configurations the folder has, by their patterns, which takes longer than reading twenty
+    rows; that answer, the same for all, is kept for the calls after the first.
+    """
+    import datasets
+
+    find = datasets.load.dataset_module_factory
+    kept: list[Any] = []
+
+    def find_once(*asked: Any, **how: Any) -> Any:
+        if not kept:
+            kept.append(find(*asked, **how))
+        # Its caller takes parts out of it.
+        return dataclasses.replace(kept[0], builder_kwargs=dict(kept[0].builder_kwargs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.load, "dataset_module_factory", find_once)
+        for config in configs:
+            yield config, load(folder, cache, config)
+
+
+@cache
 def toy_tokenizer() -> Any:
     """Return a tokenizer with a chat template that loses nothing."""
     from tokenizers import Tokenizer, models

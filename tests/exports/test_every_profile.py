@@ -2,11 +2,13 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -19,7 +21,7 @@ from exports.profiles.columns import row_schema
 from exports.profiles.icai import COLUMNS as ICAI_COLUMNS
 from exports.snapshotting import take_snapshot
 from tests.exports import drawing
-from tests.exports.consuming import ASSISTANT, load, messages_of, round_trip, rows_in, toy_tokenizer
+from tests.exports.consuming import ASSISTANT, load_each, messages_of, round_trip, rows_in, toy_tokenizer
 
 pytestmark = [
     pytest.mark.consumers,
@@ -34,6 +36,7 @@ UNSHRUNK = hypothesis_settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     report_multiple_bugs=False,
 )
+SHARDS, EXAMPLES_PER_SHARD = 8, 25
 TABLES = [name for name, profile in PROFILES.items() if profile.document_head is None]
 
 
@@ -56,9 +59,9 @@ def check(project: Project, settings: dict[str, Any], *, loads: bool) -> None:
         rows = {name: rows_in(out, name) for name in TABLES}
         for name in TABLES:
             check_schema(out, name, [row for _, row in rows[name]])
-            if loads:
-                check_loading(out, Path(folder) / "cache", name, rows[name])
             assert snapshot.counts["profiles"][name]["rows"] == len(rows[name])
+        for name, data in load_each(out, Path(folder) / "cache", TABLES) if loads else ():
+            check_loading(out, name, data, rows[name])
         check_icai(out, rows)
         check_trl(rows)
         check_splits(project, rows)
@@ -75,9 +78,8 @@ def check_schema(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
         validator.validate(row)
 
 
-def check_loading(out: Path, cache: Path, name: str, rows: list[tuple[str, dict[str, Any]]]) -> None:
+def check_loading(out: Path, name: str, data: Any, rows: list[tuple[str, dict[str, Any]]]) -> None:
     """`datasets` gives back the rows of the files, in their order."""
-    data = load(out, cache, name)
     assert [(split, row) for split in ("train", "test") if split in data for row in data[split]] == rows
     schema = json.loads((out / "schemas" / f"{name}.json").read_text())
     assert {tuple(sorted(split.column_names)) for split in data.values()} == {tuple(sorted(schema["properties"]))}
@@ -197,8 +199,28 @@ class TestEveryProfile(TestCase):
     def test_drawn_snapshots_keep_what_is_promised(self, drawn: Any, said: Any, settings: Any) -> None:
         check(drawing.build(drawn, said), settings, loads=False)
 
-    @pytest.mark.slow
-    @hypothesis_settings(UNSHRUNK, max_examples=200)
+
+@pytest.mark.slow
+@pytest.mark.django_db
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_two_hundred_drawn_snapshots_keep_what_is_promised(
+    shard: int, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight shards, so that workers share them and each says how far it came; other seeds than those are not drawn."""
+    checked = 0
+
+    @seed(shard)
+    @hypothesis_settings(UNSHRUNK, max_examples=EXAMPLES_PER_SHARD, database=None)
     @given(st.lists(drawing.pairs, min_size=1, max_size=10), drawing.turns, drawing.settings)
-    def test_two_hundred_drawn_snapshots_keep_what_is_promised(self, drawn: Any, said: Any, settings: Any) -> None:
-        check(drawing.build(drawn, said), settings, loads=True)
+    def sweep(drawn: Any, said: Any, settings: Any) -> None:
+        nonlocal checked
+        with transaction.atomic():
+            check(drawing.build(drawn, said), settings, loads=True)
+            transaction.set_rollback(True)
+        checked += 1
+        with capsys.disabled():
+            print(f"shard {shard}: {checked} of {EXAMPLES_PER_SHARD} snapshots", flush=True)  # noqa: T201
+
+    sweep()
+    record_property("snapshots", checked)
+    assert checked >= EXAMPLES_PER_SHARD

@@ -104,6 +104,15 @@ def test_ranks_follow_every_chain_of_wins(project: Project, wins: list[tuple[str
     assert row["pairwise_probs"][0][1] in (1.0, None)
 
 
+def test_numbers_of_lists_have_digits_that_every_reader_takes_whole(project: Project) -> None:
+    """Five to one is 0.8333333333333334: `datasets` read 0.833333333333333 from JSON lines."""
+    pair = make_pair(project)
+    for place, choice in enumerate("aaaaab"):
+        make_preference(pair, f"person-{place}", choice)
+    (row,), _ = rows_of(project, "listwise")
+    assert row["pairwise_probs"] == [[None, 0.833333333333], [0.166666666667, None]]
+
+
 def test_responses_that_no_pair_connects_are_rows_of_their_own_and_circles_are_none(project: Project) -> None:
     chain(project, ("a", "b"), ("c", "d"), ("x", "y"), ("y", "z"), ("z", "x"))
     rows, left = rows_of(project, "listwise")

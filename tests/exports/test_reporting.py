@@ -12,7 +12,7 @@ from annotation.creating import create_project
 from annotation.importing import OnError, import_pairs
 from annotation.models import Criterion, Origin, Preference, Project, Rater, Rating
 from exports.contrasting import contrast_people
-from exports.reporting import REPORTS, agreement_report, people_report, plain, spending_report
+from exports.reporting import REPORTS, agreement_report, noise_report, people_report, plain, spending_report
 from judges.models import JudgeKind, JudgeVersion, Verdict, VerdictState
 from tests.builders import make_answer, make_pair, make_person, make_preference, make_project
 from tests.services import SHARED_DATA
@@ -110,6 +110,26 @@ def test_agreement_has_every_coefficient_over_all_by_criterion_and_over_time(pro
     assert report["aggregation"]["method"] == "plurality"
     couples = people_report(project, name_of=str.upper)["couples"]
     assert (couples[0]["first"], couples[0]["second"], couples[0]["n"]) == ("BEN", "CYD", 12)
+
+
+def test_flip_rates_are_told_by_criterion(project: Project, vote: Cast) -> None:
+    """Of 20 pairs two people differ on four by "clear" and on ten by "kind": e = (1 - sqrt(1 - 2 d)) / 2."""
+    by = {name: Criterion.objects.create(project=project, name=name) for name in ("kind", "clear", "brief")}
+    for number in range(20):
+        for place, one in enumerate(vote(make_pair(project), "a", "a")):
+            for name, differing in (("clear", 4), ("kind", 10)):
+                choice = "b" if place and number < differing else "a"
+                make_preference(one.pair, one.rater, choice, criterion=by[name])
+    report = noise_report(project)
+    assert report["votes"]["flip_rate"]["value"] == 0.0
+    assert [one["criterion"] for one in report["criteria"]] == ["clear", "kind"]
+    clear, kind = report["criteria"]
+    assert (clear["differing"]["value"], clear["differing"]["n"]) == (0.2, 20)
+    assert clear["flip_rate"]["value"] == pytest.approx((1 - 0.6**0.5) / 2, abs=1e-6)
+    assert clear["loss"] == {"loss_type": "robust", "label_smoothing": 0.1127, "note": ""}
+    assert kind["flip_rate"]["value"] == 0.5
+    assert kind["loss"]["loss_type"] is None
+    assert clear["flip_rate"]["sentence"].startswith("One person's answer is flipped in 11.3 %")
 
 
 def test_ratings_of_one_person_never_meet_the_choice_of_another(project: Project) -> None:

@@ -1,9 +1,10 @@
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 
-from exports.likening import likeness, runs_of
+from exports.likening import likeness, runs_of, words_of
 from exports.splitting import SplitKeys, find_components, split_pairs
 
 LONG = "A response of forty characters and a few more."
@@ -109,6 +110,7 @@ def test_nearly_the_same_prompt_ties_and_a_template_does_not() -> None:
     assert find_components(pairs) == [0, 0, 2, 3, 4, 4, 6]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 60), max_size=4), min_size=2, max_size=12), st.integers(0, 9))
 def test_no_near_duplicate_crosses_whatever_words_are_changed(drawn: Any, seed: int) -> None:
     texts = [" ".join("changed" if place in changes else word for place, word in enumerate(WORDS)) for changes in drawn]
@@ -119,3 +121,46 @@ def test_no_near_duplicate_crosses_whatever_words_are_changed(drawn: Any, seed: 
         for other, other_side in zip(texts, sides, strict=True):
             if likeness(runs_of(one), runs_of(other)) >= 0.85:
                 assert side == other_side
+
+
+CHINESE = "请用简单的语言向一个十岁的孩子解释为什么天空是蓝色的,并且举出三个生活中的例子,说明光线在空气中是怎样散开的"
+THAI = "กรุณาอธิบายให้เด็กอายุสิบขวบเข้าใจว่าทำไมท้องฟ้าจึงเป็นสีฟ้าและยกตัวอย่างสามเรื่องจากชีวิตประจำวันเพื่อแสดงว่าแสงกระจายตัวในอากาศอย่างไร"
+JAPANESE = (
+    "空がなぜ青いのかを十歳の子どもにもわかる言葉で説明し、日常生活から三つの例を挙げて、"
+    "光が空気の中でどのように広がるかを示してください"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "other"),
+    [(CHINESE, "十岁", "九岁"), (THAI, "สิบขวบ", "เจ็ดขวบ"), (JAPANESE, "十歳", "九歳")],
+    ids=["Chinese", "Thai", "Japanese"],
+)
+def test_scripts_without_spaces_have_near_duplicates(text: str, one: str, other: str) -> None:
+    """Between words of such a script stands nothing: a whole clause was one word, and a changed letter changed it."""
+    twin = text.replace(one, other)
+    assert twin != text
+    half = len(text) // 2
+    far = text[:half] + "".join(reversed(text[half:]))
+    pairs = [asked("one", text), asked("two", twin), asked("three", f"{text}."), asked("four", far)]
+    assert find_components(pairs) == [0, 0, 0, 3]
+    assert likeness(runs_of(text), runs_of(twin)) >= 0.8
+    assert likeness(runs_of(text), runs_of(far)) < 0.6
+
+
+def test_short_texts_without_spaces_tie_only_when_they_are_the_same() -> None:
+    pairs = [
+        asked("one", "法国的首都是哪里?"),
+        asked("two", "德国的首都是哪里?"),
+        asked("three", "法国的 首都是哪里"),
+    ]
+    assert find_components(pairs) == [0, 1, 0]
+
+
+def test_words_and_characters_are_cut_each_in_their_way() -> None:
+    assert words_of("Python 3 は速い!") == ["python", "3", "は", "速", "い"]
+    assert words_of("Ein Wörterbuch, 한국어 사전") == ["ein", "wörterbuch", "한국어", "사전"]
+    # Marks belong to the letters before them.
+    assert words_of("ที่นี่") == list("ที่นี่")
+    assert len(runs_of("a b c d e f g h")) == len(runs_of("一二三四五六七八九十")) == 6
+    assert runs_of("a b c d e f g") == runs_of("一二三四五六七八九") == frozenset()

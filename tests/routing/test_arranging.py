@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from routing.plans import arranging
 from routing.plans.arranging import balance_over, cap_groups, cluster_texts, keep_first, rank_by_gain, spread_over
 from routing.plans.budgeting import dearest_draw, most_pairs
 from routing.plans.drawing import draw_pairs
@@ -59,6 +60,16 @@ def test_clusters_follow_what_prompts_are_about_and_are_the_same_again() -> None
     assert len(set(found)) > 1
     assert not set(found[:20]) & set(found[20:])
     assert set(cluster_texts(["the same"] * 50, seed=0)) == {0}
+
+
+def test_texts_read_a_few_at_a_time_fall_into_the_same_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{about} {n}" for n in range(40) for about in ("Bake bread with eggs", "Sort a list of", "Plan a trip")]
+    at_once = cluster_texts(texts, seed=1).tolist()
+    monkeypatch.setattr(arranging, "TEXTS_PER_CHUNK", 7)
+    assert cluster_texts(texts, seed=1).tolist() == at_once
+    # Made of a third of the texts, the clusters still take in all.
+    monkeypatch.setattr(arranging, "TEXTS_TO_CLUSTER", 40)
+    assert len(cluster_texts(texts, seed=1)) == len(texts)
 
 
 @pytest.mark.parametrize("arranged", ["cap", "spread", "balance", "all"])

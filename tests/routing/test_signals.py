@@ -14,7 +14,7 @@ from judges.models import JudgeVersion, Verdict, VerdictState
 from judges.settling import settle_pairs
 from routing.models import SignalTable, TableKind
 from routing.signals import measuring
-from routing.signals.reading import read_judged, read_measures
+from routing.signals.reading import read_judged, read_measures, read_similarity
 from routing.signals.tabling import store_table
 from tests.builders import make_pair, make_preference, make_project
 from tests.judged import judge_pairs, make_judge
@@ -68,6 +68,21 @@ def test_only_new_pairs_are_measured(world: World) -> None:
     assert measures["words_a"].tolist() == [99, 99, 99, 99, 3]
     assert measures.index.tolist() == [str(pair.pk) for pair in [*world.pairs, new]]
     assert len(stored(TableKind.MEASURES)) == 5
+
+
+def test_similarity_alone_is_that_of_the_measures(world: World) -> None:
+    """Before anything is measured, and where some pairs are: what is kept counts, what is new is read from texts."""
+    expected = read_measures(world.project, keep=False)["similarity"]
+    assert expected.tolist() == [0.0] * 4
+    assert read_similarity(world.project).tolist() == expected.tolist()
+    read_measures(world.project)
+    doctor(world, TableKind.MEASURES, "similarity", 0.25)
+    new = make_pair(world.project, response_a="one two three", response_b="Three and four")
+    found = read_similarity(world.project)
+    assert found.tolist() == [0.25] * 4 + [1 / 5]
+    assert found.index.tolist() == [str(pair.pk) for pair in [*world.pairs, new]]
+    empty = make_pair(world.project, response_a="!", response_b="?")
+    assert read_similarity(world.project)[str(empty.pk)] == 1.0
 
 
 def test_deleted_pairs_drop_out_of_the_measures(world: World) -> None:
