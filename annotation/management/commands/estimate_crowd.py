@@ -5,9 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from annotation.commanding import TiebreakCommand
-from annotation.management.commands.simulate_crowd import habits_typed
+from annotation.simulating.commanding import add_crowd_arguments, habits_typed, mix_typed
 from annotation.simulating.estimating import Design, Estimate, estimate
-from annotation.simulating.people import BAD, HABITS, USUAL, Mix, read_kinds
 from annotation.standards import read_standards
 
 
@@ -21,12 +20,7 @@ class Command(TiebreakCommand):
         super().add_arguments(parser)
         parser.add_argument("--pairs", type=int, required=True, help="how many pairs are asked")
         parser.add_argument("--votes", type=int, default=3, help="answers a pair (default: %(default)s)")
-        parser.add_argument("--people", type=int, default=20, help="how many come at most (default: %(default)s)")
-        parser.add_argument("--bad", type=float, default=0.0, help="which share of them is bad (default: %(default)s)")
-        parser.add_argument(
-            "--kinds", default=",".join(BAD), help="kinds of bad people, in equal parts (default: %(default)s)"
-        )
-        parser.add_argument("--experts", type=float, default=0.0, help="which share are experts (default: %(default)s)")
+        add_crowd_arguments(parser, people=20)
         parser.add_argument("--a-day", type=float, help="people who arrive in a day (default: all at once)")
         parser.add_argument("--answers-each", type=int, help="the most one gives (default: an equal part of all)")
         parser.add_argument("--hours-a-day", type=float, default=2.0, help="one works in a day (default: %(default)s)")
@@ -41,14 +35,6 @@ class Command(TiebreakCommand):
             help="points between the win rates of two models, whose responses every pair compares (default: 10)",
         )
         parser.add_argument("--replications", type=int, default=400, help="(default: %(default)s)")
-        parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-        parser.add_argument(
-            "--habit",
-            action="append",
-            default=[],
-            metavar="NAME=NUMBER",
-            help="a habit of all: " + ", ".join(f"{name} ({getattr(USUAL, name):g})" for name in HABITS),
-        )
 
     def run(self, **options: Any) -> Mapping[str, Any]:
         try:
@@ -59,16 +45,11 @@ class Command(TiebreakCommand):
         design = Design(
             pairs=options["pairs"],
             votes=options["votes"],
-            mix=Mix(
-                people=options["people"],
-                bad_share=options["bad"],
-                bad_kinds=read_kinds(options["kinds"].split(",")),
-                expert_share=options["experts"],
-            ),
+            mix=mix_typed(options),
             standards=read_standards(
                 {"gold_percent": options["gold"], "pause_on_gold": pauses, "exclude_on_pause": pauses}
             ),
-            habits=habits_typed(options["habit"]),
+            habits=habits_typed(options),
             pay_usd=pay_usd,
             answers_each=options["answers_each"],
             people_a_day=options["a_day"],

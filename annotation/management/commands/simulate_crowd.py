@@ -7,10 +7,11 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from annotation.commanding import ProjectCommand, parse_mapping
+from annotation.commanding import ProjectCommand
 from annotation.models import Project, Task, TaskState
 from annotation.simulating.browsing import OverHttp
-from annotation.simulating.people import BAD, HABITS, USUAL, Habits, Mix, draw_people, read_habits, read_kinds
+from annotation.simulating.commanding import add_crowd_arguments, habits_typed, mix_typed
+from annotation.simulating.people import draw_people
 from annotation.simulating.registering import require_no_live_people
 from annotation.simulating.reporting import CrowdReport, report_on
 from annotation.simulating.running import simulate
@@ -25,22 +26,9 @@ class Command(ProjectCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--people", type=int, default=12, help="how many come (default: %(default)s)")
-        parser.add_argument("--bad", type=float, default=0.0, help="which share of them is bad (default: %(default)s)")
-        parser.add_argument(
-            "--kinds", default=",".join(BAD), help="kinds of bad people, in equal parts (default: %(default)s)"
-        )
-        parser.add_argument("--experts", type=float, default=0.0, help="which share are experts (default: %(default)s)")
+        add_crowd_arguments(parser, people=12)
         parser.add_argument("--rate", type=float, help="arrivals an hour, at random times (default: all at once)")
         parser.add_argument("--visit", type=int, default=20, help="answers a visit (default: %(default)s)")
-        parser.add_argument("--seed", type=int, default=0, help="of people, answers and times (default: %(default)s)")
-        parser.add_argument(
-            "--habit",
-            action="append",
-            default=[],
-            metavar="NAME=NUMBER",
-            help="a habit of all: " + ", ".join(f"{name} ({getattr(USUAL, name):g})" for name in HABITS),
-        )
         parser.add_argument(
             "--speed", type=float, help="simulated seconds in a real one; 1 is real (default: without waiting)"
         )
@@ -59,14 +47,8 @@ class Command(ProjectCommand):
             raise CommandError(f"--at-once takes 1 to 64, not {at_once}.")
         if visit < 1:
             raise CommandError(f"--visit takes 1 or more, not {visit}.")
-        seed, habits = options["seed"], habits_typed(options["habit"])
-        mix = Mix(
-            people=options["people"],
-            bad_share=options["bad"],
-            bad_kinds=read_kinds(options["kinds"].split(",")),
-            expert_share=options["experts"],
-            rate_per_hour=options["rate"],
-        )
+        seed, habits = options["seed"], habits_typed(options)
+        mix = mix_typed(options, rate_per_hour=options["rate"])
         people = draw_people(mix, seed=seed)
         if not options["url"]:
             call_command("collectstatic", verbosity=0, interactive=False)
@@ -136,17 +118,6 @@ class Command(ProjectCommand):
             say("Stopped. The same command goes on from here.")
         elif report.pairs_open:
             say(f"{report.pairs_open:,} pairs are still open: more people, or another --seed, would answer them.")
-
-
-def habits_typed(given: list[str]) -> Habits:
-    """Return habits as typed. Raises `CommandError` for what is no number."""
-    values = {}
-    for name, text in parse_mapping(given, "--habit").items():
-        try:
-            values[name] = float(text)
-        except ValueError:
-            raise CommandError(f"--habit {name} takes a number, not {text!r}.") from None
-    return read_habits(values)
 
 
 def _percent(share: float | None) -> str:
