@@ -262,12 +262,13 @@ class Gunicorn:
             )
 
     def wait(self) -> None:
-        """Wait until it answers; end with its log where it does not."""
+        """Wait until every worker listens; end with its log where one does not.
+
+        Each has a socket of its own, and people who come while only one is there would stay with it: they keep their
+        connections, and half of the machine would be measured.
+        """
         deadline = time.monotonic() + START_SECONDS
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
+        while listeners(self.port) < WORKERS:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the server did not start:\n{self.says()}")
             time.sleep(0.1)
@@ -298,6 +299,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def listeners(port: int) -> int:
+    """Return how many sockets listen at a port of this machine (proc(5), /proc/net/tcp: state 0A)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 @contextlib.contextmanager
