@@ -1,14 +1,15 @@
 """What cards are made from, read from the database in a few queries whatever the number of versions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pandas as pd
 from django.db.models import Count, Q
 
 from annotation.aggregating import consensus, vote_frame
-from annotation.ids import id_text, spelled_ids
-from annotation.models import Pair, Project, Response
+from annotation.aggregating.framing import read_frame
+from annotation.ids import id_text
+from annotation.models import Pair, Project
 from annotation.models.pairs import joined_text
 from judges.families import family_of
 from judges.models import SECOND_PASSES, JudgeVersion, ResponseFlag, VerdictState
@@ -24,6 +25,7 @@ PAIR_COLUMNS = (
     "family_a",
     "family_b",
 )
+_IDS = ("pair_id", "prompt", "response_a", "response_b")
 
 
 class Ground(NamedTuple):
@@ -76,7 +78,7 @@ class Subject(NamedTuple):
 
 
 def read_ground(project: Project) -> Ground:
-    """Return what a project's cards are measured against. Four queries and one walk over the responses."""
+    """Return what a project's cards are measured against. Four queries, one of them a walk over all texts."""
     votes = vote_frame(project)
     pairs = _pairs(project)
     flagged = set(ResponseFlag.objects.filter(response__prompt__project=project).values_list("response_id", flat=True))
@@ -124,34 +126,20 @@ def _asked(versions: list[JudgeVersion]) -> dict[Any, Asked]:
 
 
 def _pairs(project: Project) -> pd.DataFrame:
-    # Pairs first: the responses of what is imported meanwhile are then among those read.
-    pairs = Pair.objects.filter(project=project).values_list(
-        id_text("id"), "prompt__group", id_text("prompt_id"), id_text("response_a_id"), id_text("response_b_id")
+    frame = read_frame(_measured(project), ["pair_id", *PAIR_COLUMNS], ids=_IDS, numbers=("length_a", "length_b"))
+    return frame.set_index("pair_id")
+
+
+def _measured(project: Project) -> Iterator[tuple[Any, ...]]:
+    """Yield `pair_id` and `PAIR_COLUMNS` of each pair: texts are read with it and forgotten, not held by response."""
+    sides = [(id_text(f"response_{side}_id"), f"response_{side}__messages", f"response_{side}__model") for side in "ab"]
+    rows = Pair.objects.filter(project=project).values_list(
+        id_text("id"), "prompt__group", id_text("prompt_id"), *sides[0], *sides[1]
     )
-    records = list(pairs.iterator(chunk_size=5000))
-    found = pd.DataFrame.from_records(records, columns=["pair_id", *PAIR_COLUMNS[:4]])
-    responses = _responses(project)
-    # As an index, since an empty list would become a column of numbers.
-    pair_ids, prompts = (pd.Index(spelled_ids(found[name])) for name in ("pair_id", "prompt"))
-    frame = pd.DataFrame({"pair_id": pair_ids, "group": found["group"], "prompt": prompts})
-    for side in ("a", "b"):
-        theirs = responses.loc[found[f"response_{side}"]]
-        frame[f"response_{side}"] = theirs["id"].to_numpy()
-        frame[f"length_{side}"] = theirs["length"].to_numpy(dtype=float)
-        frame[f"family_{side}"] = theirs["family"].to_numpy()
-    return frame.set_index("pair_id")[list(PAIR_COLUMNS)]
-
-
-def _responses(project: Project) -> pd.DataFrame:
-    """Return a row a response, by its id as the database writes it: `id`, `length` and `family`."""
-    rows = Response.objects.filter(prompt__project=project).values_list(id_text("id"), "messages", "model")
-    keys: list[str] = []
-    lengths: list[int] = []
-    models: list[str] = []
-    for key, messages, model in rows.iterator(chunk_size=2000):
-        keys.append(key)
-        lengths.append(len(joined_text(messages).strip()))
-        models.append(model)
-    families = {model: family_of(model) for model in set(models)}
-    columns = {"id": spelled_ids(keys), "length": lengths, "family": [families[model] for model in models]}
-    return pd.DataFrame(columns, index=keys)
+    families: dict[str, str] = {}
+    for pair, group, prompt, a, messages_a, model_a, b, messages_b, model_b in rows.iterator(chunk_size=2000):
+        for model in (model_a, model_b):
+            if model not in families:
+                families[model] = family_of(model)
+        lengths = (float(len(joined_text(messages).strip())) for messages in (messages_a, messages_b))
+        yield pair, group, prompt, a, b, *lengths, families[model_a], families[model_b]
