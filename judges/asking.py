@@ -5,14 +5,14 @@ An error is data: an `Answer` with its reason. Only the caller's thread touches 
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 
+from judges.arriving import take
 from judges.capabilities import capabilities_of
 from judges.clients import Endpoint, Reply, backoff, complete, complete_many, decide, network, rest
 from judges.defining import check_address, key_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Answers come in bursts: waiting this long for more makes one transaction of many.
-LINGER_SECONDS = 0.02
 # Kinds that are answered in this process, at once.
 ANSWERED_HERE = RULES | COMBINED
 _ASKED = {JudgeKind.OPENAI, JudgeKind.DECISIONS, JudgeKind.BATCH, JudgeKind.LOCAL}
@@ -89,15 +87,7 @@ class Asking:
 
     def arrived(self, *, seconds: float, enough: int = 64) -> list[Answer]:
         """Return what has come, at most `enough` answers; waits for the first, at most so many seconds."""
-        try:
-            came = [self._came.get(timeout=seconds)]
-        except Empty:
-            return []
-        if self._came.qsize() + 1 < min(enough, self.under_way):
-            # One sleep, not a wake-up for every answer: the network thread needs the interpreter.
-            time.sleep(LINGER_SECONDS)
-        while len(came) < enough and not self._came.empty():
-            came.append(self._came.get())
+        came = take(self._came, seconds=seconds, enough=enough, under_way=self.under_way)
         self.under_way -= len(came)
         return [self._answer(one) for one in came]
 

@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from billiard.process import current_process
 from django.conf import settings
 
+from judges.arriving import take
 from judges.clients import Reply
 from judges.errors import JudgeError
 from judges.gpu import Conversation, Engine, EngineSettings, Outcome, free_memory, refuse_forked_cuda
@@ -30,8 +31,6 @@ from judges.stopping import stopping
 
 logger = logging.getLogger(__name__)
 
-# An engine ends a batch at once for many questions: waiting this long for the others makes one transaction of them.
-LINGER_SECONDS = 0.02
 FORKED = (
     "This worker runs its tasks in forked processes (-P prefork): each would load the model again, and CUDA cannot be "
     "used after a fork. Start the worker of the queue judges.gpu in one process a GPU: "
@@ -82,14 +81,7 @@ class Computing:
 
         Questions that were not computed are in `left`, and why, where something broke, in `failure`.
         """
-        try:
-            came = [self._came.get(timeout=seconds)]
-        except Empty:
-            return []
-        if self._came.qsize() + 1 < min(enough, self.under_way):
-            time.sleep(LINGER_SECONDS)
-        while len(came) < enough and not self._came.empty():
-            came.append(self._came.get())
+        came = take(self._came, seconds=seconds, enough=enough, under_way=self.under_way)
         self.under_way -= len(came)
         self.left += [one.question for one in came if one.outcome is None]
         return [self._answer(one.question, one.outcome) for one in came if one.outcome is not None]
