@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from django.db.models import Count
 from django.utils import timezone
+from scipy.stats import t
 
 from annotation.models import Pair, Project, User
 from judges.errors import JudgeError
@@ -24,8 +26,7 @@ from judges.running import start_run, unasked_pairs
 PROBE_PAIRS = 200
 # Below this a mean over prompts has no interval worth its name.
 LEAST_PROMPTS = 10
-# Two-sided 95 % of a normal distribution.
-Z = 1.96
+LEVEL = 0.95
 # Of a run's answers by time, the first and last tenth are its start and its end, not its pace.
 TRIMMED = 0.1
 
@@ -191,8 +192,7 @@ def total_of(mean: Mean, pairs: int) -> Range:
     if mean.prompts < LEAST_PROMPTS:
         return Range(value)
     others = max(1.0, pairs / mean.pairs_per_prompt)
-    # Of a t distribution, by its first terms (Abramowitz and Stegun 26.7.5).
-    quantile = Z + (Z**3 + Z) / (4 * (mean.prompts - 1))
+    quantile = float(t.ppf(0.5 + LEVEL / 2, mean.prompts - 1))
     half = quantile * pairs * math.sqrt(mean.variance * (1.0 + mean.prompts / others))
     return Range(value, max(0.0, value - half), value + half)
 
@@ -224,12 +224,21 @@ def _by_prompt(prompts: Iterable[UUID], values: Iterable[float]) -> list[float]:
 
 
 def _drawn(version: JudgeVersion, pairs: int) -> list[UUID]:
-    """Return the pairs of prompts drawn at random until there are enough; the draw follows the project's seed."""
-    prompts = list(unasked_pairs(version).order_by("prompt_id").values_list("prompt_id", flat=True).distinct())
-    random.Random(version.judge.project.seed).shuffle(prompts)
-    found: list[UUID] = []
-    for prompt_id in prompts:
-        if len(found) >= pairs:
+    """Return the pairs of prompts drawn at random until there are enough; the draw follows the project's seed.
+
+    Two queries.
+    """
+    counts = unasked_pairs(version).order_by("prompt_id").values_list("prompt_id").annotate(n=Count("pk"))
+    sizes = list(counts)
+    random.Random(version.judge.project.seed).shuffle(sizes)
+    drawn: dict[UUID, list[UUID]] = {}
+    left = pairs
+    for prompt_id, n in sizes:
+        if left <= 0:
             break
-        found += unasked_pairs(version).filter(prompt_id=prompt_id).order_by("pk").values_list("pk", flat=True)
-    return found[:pairs]
+        drawn[prompt_id] = []
+        left -= n
+    of_drawn = unasked_pairs(version).filter(prompt_id__in=list(drawn)).order_by("pk")
+    for prompt_id, pair_id in of_drawn.values_list("prompt_id", "pk"):
+        drawn[prompt_id].append(pair_id)
+    return [pair_id for some in drawn.values() for pair_id in some][:pairs]
