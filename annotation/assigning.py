@@ -47,7 +47,7 @@ from annotation.models import (
 from annotation.money.booking import earned_by
 from annotation.opening import Opening, close_untouched, open_tasks, reprioritise
 from annotation.pausing import unpaused
-from annotation.preparing import Prepared
+from annotation.preparing import Prepared, PreparedSave, PreparedUpdate
 from annotation.pricing import pay_for
 from annotation.promising import PurseEmpty, affordable, promise
 from annotation.qualifying import end_try, first_gold_answered, gold_left, is_qualified, lock_try
@@ -396,7 +396,7 @@ def _lease_gold(serving: _Serving, asked: int, place: int) -> Assignment | None:
 
     Caller holds a transaction, and promises the pay.
     """
-    if not unpaused(serving.rater):
+    if not unpaused(serving.rater.pk):
         raise _Overtaken
     found = draw_gold(serving.project, serving.rater, asked)
     if found is None:
@@ -491,8 +491,9 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
     for the same ones the second waits for the first and never the other way round too. Raises `_Overtaken`.
     """
     # In the same statement, since the person was loaded some time ago.
-    counted = Task.objects.filter(Exists(unpaused(serving.rater)), pk__in=[task.pk for task in tasks])
-    if not counted.update(taken=F("taken") + 1, next_slot=F("next_slot") + 1):
+    if not _TAKE.update(
+        len(tasks), rater=serving.rater.pk, **{f"task{place}": task.pk for place, task in enumerate(tasks)}
+    ):
         raise _Overtaken
     lapsed_of = {task.pk: task.lapsed for task in tasks}  # type: ignore[attr-defined]  # set by `_take_best`
     ended = Assignment.objects.in_bulk([lapsed for lapsed in lapsed_of.values() if lapsed])
@@ -519,14 +520,25 @@ def _lease(serving: _Serving, tasks: Sequence[Task], places: list[int]) -> list[
     if ended:
         for assignment in leased:
             assignment.save()
+    elif len(leased) == 1:
+        _LEASE.save(leased[0])
     else:
         Assignment.objects.bulk_create(leased)
     return leased
 
 
+def _taken(_number: int, *, rater: UUID, **tasks: UUID) -> "tuple[QuerySet[Task], dict[str, Any]]":
+    rows = Task.objects.filter(Exists(unpaused(rater)), pk__in=list(tasks.values()))
+    return rows, {"taken": F("taken") + 1, "next_slot": F("next_slot") + 1}
+
+
+_TAKE = PreparedUpdate(_taken)
+_LEASE = PreparedSave(Assignment)
+
+
 def _repeat(serving: _Serving, earlier: Assignment, place: int) -> Assignment:
     """Lease a pair again to the person who answered it, with the sides swapped. Raises `_Overtaken`."""
-    if not unpaused(serving.rater):
+    if not unpaused(serving.rater.pk):
         raise _Overtaken
     return Assignment.objects.create(
         task=earlier.task,

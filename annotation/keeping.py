@@ -24,6 +24,7 @@ from annotation.models import (
     SlateEntry,
     Task,
 )
+from annotation.preparing import PreparedSave
 
 
 class Kept(NamedTuple):
@@ -115,9 +116,10 @@ def _keep_choice(
         if answer.ratings and repeats is None:
             meta["ratings_before"] = _ratings_before(replaces)
             _ratings_with(replaces).delete()
-    stored = Preference.objects.create(
+    stored = Preference(
         choice=answer.choice, strength=answer.strength, replaces=replaces, meta=meta, **shared, **_telling(answer)
     )
+    _PREFERENCE.save(stored)
     if answer.by_criterion:
         Preference.objects.bulk_create(
             Preference(
@@ -133,6 +135,9 @@ def _keep_choice(
     if answer.ratings and repeats is None:
         _keep_ratings(stored, answer.ratings)
     return Kept(stored, [task.pair_id])
+
+
+_PREFERENCE = PreparedSave(Preference)
 
 
 def _put_aside(replaced: Preference) -> dict[UUID, Preference]:

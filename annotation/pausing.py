@@ -5,6 +5,7 @@ once, and what they gave before stays theirs, counted and paid. A paused pair go
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -45,12 +46,12 @@ def resume_person(rater: Rater) -> bool:
     return bool(paused.update(paused_at=None, paused_reason=""))
 
 
-def unpaused(rater: Rater) -> "QuerySet[Rater]":
+def unpaused(rater: UUID) -> "QuerySet[Rater]":
     """Return a person's row, locked, unless they are paused by now: who pauses them waits for this transaction.
 
     As a condition of another statement it costs no query. On SQLite the transaction has the whole database.
     """
-    return Rater.objects.select_for_update(no_key=True).filter(pk=rater.pk, paused_at__isnull=True)
+    return Rater.objects.select_for_update(no_key=True).filter(pk=rater, paused_at__isnull=True)
 
 
 def pause_task(task: Task) -> bool:

@@ -15,6 +15,7 @@ from kombu import Connection, Producer
 from kombu.exceptions import KombuError
 
 from annotation.models import OutboxEvent
+from annotation.preparing import PreparedSave
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,13 @@ def publish(topic: str, payload: dict[str, Any]) -> OutboxEvent:
 
     A broker that is down costs nothing: the row stays and `ring_unpublished` tries again.
     """
-    event = OutboxEvent.objects.create(topic=topic, payload=payload)
+    event = OutboxEvent(topic=topic, payload=payload)
+    _EVENT.save(event)
     transaction.on_commit(_relay.ring_soon)
     return event
+
+
+_EVENT = PreparedSave(OutboxEvent)
 
 
 class _Relay:

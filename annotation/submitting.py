@@ -25,6 +25,7 @@ from annotation.models import (
     Tier,
 )
 from annotation.money.booking import book_answer, book_change
+from annotation.preparing import PreparedSave
 from annotation.pricing import earned_usd, more_usd, pay_for
 from annotation.promising import PurseEmpty, affordable, give_change, promise, promise_more
 from annotation.publishing import publish
@@ -37,8 +38,9 @@ CHANGEABLE = 10
 # The fact that somebody answered a gold pair; `annotation.ruling` looks at them for it.
 GOLD_ANSWERED = "gold_answered"
 # What changes of an assignment when its answer comes in.
-FINISHED = ("slot", "place", "preference", "ranking", "state", "promised_usd", "finished_at", "draft")
-
+_FINISHED = PreparedSave(
+    Assignment, ("slot", "place", "preference", "ranking", "state", "promised_usd", "finished_at", "draft")
+)
 
 # What reads an answer once its assignment is known: the order shown decides what a side means.
 Reader = Callable[[Assignment], Answer]
@@ -177,7 +179,7 @@ def _finish(
     assignment.finished_at = now
     assignment.draft = draft
     assignment.promised_usd = earned_usd(assignment, kept.answer.seconds, now=now)
-    assignment.save(update_fields=FINISHED)
+    _FINISHED.save(assignment)
     book_answer(assignment, now=now)
 
 

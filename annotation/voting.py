@@ -1,15 +1,17 @@
 """How many answers a task wants: counted as they come in, one more where people differ, or as a manager says."""
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from annotation.answering import is_settled
 from annotation.errors import AnnotationError
 from annotation.models import Assignment, AssignmentState, Project, Task, TaskState, Tier
 from annotation.opening import Opening, open_tasks
+from annotation.preparing import PreparedUpdate
 
 # Tasks a transaction: nobody's answer waits for more than these.
 BATCH = 200
@@ -21,17 +23,27 @@ def count_answer(task: Task) -> None:
 
     Caller holds the task's row, so that of two last answers the later one sees both.
     """
-    counted = {"answered": F("answered") + 1}
-    rows = Task.objects.filter(pk=task.pk)
     if task.state != TaskState.OPEN or task.answered + 1 < task.votes_wanted:
-        rows.update(**counted)
+        _COUNT.update("goes on", task=task.pk)
     elif not _may_grow(task) or is_settled(_choices_of(task)):
-        rows.update(**counted, state=TaskState.DONE)
+        _COUNT.update("ends", task=task.pk)
     elif task.expert_on_split:
-        rows.update(**counted, state=TaskState.DONE)
+        _COUNT.update("ends", task=task.pk)
         _ask_expert(task)
     else:
-        rows.update(**counted, votes_wanted=F("votes_wanted") + 1)
+        _COUNT.update("grows", task=task.pk)
+
+
+def _counted(then: str, *, task: UUID) -> "tuple[QuerySet[Task], dict[str, Any]]":
+    changes: dict[str, Any] = {"answered": F("answered") + 1}
+    if then == "ends":
+        changes["state"] = TaskState.DONE
+    elif then == "grows":
+        changes["votes_wanted"] = F("votes_wanted") + 1
+    return Task.objects.filter(pk=task), changes
+
+
+_COUNT = PreparedUpdate(_counted)
 
 
 def look_again(task: Task) -> None:

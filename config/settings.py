@@ -122,9 +122,10 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     _database["CONN_HEALTH_CHECKS"] = True
+    # PostgreSQL plans the annotation screen's statements once a session; off where a pool shares sessions.
+    _prepares = env.bool("TIEBREAK_PREPARED_STATEMENTS", default=True)
+    _database.setdefault("OPTIONS", {})["prepare_threshold"] = 0 if _prepares else None
 _database["CONN_MAX_AGE"] = 60
-# PostgreSQL plans the annotation screen's queries once a session; off where a pool shares sessions.
-PREPARED_STATEMENTS: bool = env.bool("TIEBREAK_PREPARED_STATEMENTS", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ---------------------------------------------------------------------------------------------------------

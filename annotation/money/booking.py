@@ -24,6 +24,7 @@ from annotation.models import (
 )
 from annotation.models.money import EARNED, UNDER_WAY
 from annotation.money.errors import MoneyError
+from annotation.preparing import PreparedSave
 from annotation.pricing import MOST_USD, STEP, rate_at
 
 ZERO = Decimal(0)
@@ -56,7 +57,7 @@ def book_answer(assignment: Assignment, *, now: datetime) -> LedgerEntry | None:
     rater = assignment.rater
     if rater.origin != Origin.LIVE:
         return None
-    entry = LedgerEntry.objects.create(
+    entry = LedgerEntry(
         project=rater.project,
         key=f"answer:{assignment.pk}",
         kind=kind_of(assignment),
@@ -66,9 +67,13 @@ def book_answer(assignment: Assignment, *, now: datetime) -> LedgerEntry | None:
         rate=rate_at(rater.project, assignment.leased_at),
         at=now,
     )
+    _ENTRY.save(entry)
     if rater.answered is not None:
         rater.earned_usd = (rater.earned_usd or ZERO) + entry.amount_usd
     return entry
+
+
+_ENTRY = PreparedSave(LedgerEntry)
 
 
 def book_change(assignment: Assignment, more_usd: Decimal, *, now: datetime) -> LedgerEntry:
