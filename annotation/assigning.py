@@ -44,6 +44,7 @@ from annotation.models import (
     Tier,
     User,
 )
+from annotation.models.tasks import TaskQuerySet
 from annotation.money.booking import earned_by
 from annotation.opening import Opening, close_untouched, open_tasks, reprioritise
 from annotation.pausing import unpaused
@@ -108,7 +109,7 @@ class Waiting(StrEnum):
 
 
 class Next(NamedTuple):
-    """The lease to work on (with `task.pair` loaded) and those ahead of it, or why there is none."""
+    """The lease to work on and those ahead of it, or why there is none. Only a new one has its task loaded."""
 
     assignment: Assignment | None
     waiting: Waiting | None
@@ -283,7 +284,7 @@ def _held(project: UUID, rater: UUID) -> "QuerySet[Assignment]":
     return held.order_by("leased_at", "place")
 
 
-_HELD = Prepared(lambda **whose: _held(**whose).select_related("task__pair"))
+_HELD = Prepared(_held)
 
 
 def _kept_up(serving: _Serving) -> list[Assignment]:
@@ -302,7 +303,7 @@ def _kept_up(serving: _Serving) -> list[Assignment]:
     return held
 
 
-def _open_to(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySet[Task]":
+def _open_to(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> TaskQuerySet:
     """Return the open tasks of a tier that this person has the skills for.
 
     But for pairs they answered, passed on, or have in the other tier, and those that a manager paused.
@@ -325,7 +326,7 @@ def _open_to(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySe
     return tasks.filter(~Exists(seen), ~Exists(seen_elsewhere), ~Exists(answered))
 
 
-def _free_for(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> "QuerySet[Task]":
+def _free_for(project: UUID, rater: UUID, skills: Skills, tier: Tier) -> TaskQuerySet:
     """Return the tasks with a free slot for a person, best first; the index `task_queue` serves it without a sort."""
     free = _open_to(project, rater, skills, tier).filter(taken__lt=F("votes_wanted"))
     return free.order_by(F("priority").desc(), "id")
@@ -477,8 +478,7 @@ def _free_tasks(
     if behind:
         free = free.filter(priority__lte=priority).exclude(priority=priority, pk__lte=task)
     free = free.annotate(lapsed=Subquery(lapsed.values("pk")[:1]))
-    free = free.select_related("pair__prompt", "pair__response_a", "pair__response_b")
-    return free.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)[:most]
+    return free.with_texts().select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)[:most]
 
 
 _FREE = Prepared(_free_tasks)

@@ -59,5 +59,4 @@ def draw_gold(project: Project, rater: Rater, asked: int) -> Drawn | None:
     if not ids:
         return None
     gold = Gold.objects.get(pk=ids[int(drawn(project, rater, asked, "gold pair") * len(ids))])
-    tasks = Task.objects.select_related("pair__prompt", "pair__response_a", "pair__response_b")
-    return Drawn(gold, tasks.get(pair=gold.pair_id, tier=Tier.CROWD), None)
+    return Drawn(gold, Task.objects.with_texts().get(pair=gold.pair_id, tier=Tier.CROWD), None)

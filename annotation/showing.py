@@ -10,7 +10,18 @@ from uuid import UUID
 from annotation.answering import SHOWN_SIDES
 from annotation.assigning import Next, Progress, Waiting
 from annotation.masking import mask_names
-from annotation.models import Assignment, Criterion, Pair, Project, Prompt, Response, ShownOrder, Slate, SlateEntry
+from annotation.models import (
+    Assignment,
+    Criterion,
+    Pair,
+    Project,
+    Prompt,
+    Response,
+    ShownOrder,
+    Slate,
+    SlateEntry,
+    Task,
+)
 from annotation.models.pairs import joined_text
 from annotation.questionnaires import Questionnaire, needs_criteria
 from annotation.questions import LETTERS, Asked, Question
@@ -114,13 +125,19 @@ def asked_of(assignment: Assignment, questionnaire: Questionnaire) -> Asked:
 
 
 def _with_texts(assignments: Sequence[Assignment]) -> list[Assignment]:
-    """Return the assignments with their pairs' prompts and responses loaded; one query for all that lack them."""
-    missing = [one.task.pair_id for one in assignments if not Pair.prompt.is_cached(one.task.pair)]
+    """Return the assignments with their tasks' prompts and responses loaded; one query for all that lack them."""
+    missing = [one for one in assignments if not _has_texts(one)]
     if missing:
-        loaded = Pair.objects.with_texts().in_bulk(missing)
-        for one in assignments:
-            one.task.pair = loaded.get(one.task.pair_id, one.task.pair)
+        loaded = Task.objects.with_texts().in_bulk([one.task_id for one in missing])
+        for one in missing:
+            one.task = loaded[one.task_id]
     return list(assignments)
+
+
+def _has_texts(assignment: Assignment) -> bool:
+    if not Assignment.task.is_cached(assignment):
+        return False
+    return Task.pair.is_cached(assignment.task) and Pair.prompt.is_cached(assignment.task.pair)
 
 
 def _screen(

@@ -61,6 +61,14 @@ class SkipReason(models.TextChoices):
     BROKEN = "broken", _("Something is not shown properly")
 
 
+class TaskQuerySet(models.QuerySet["Task"]):
+    """Reads of tasks."""
+
+    def with_texts(self) -> Self:
+        """Fetch the pair, its prompt and both responses in the same query."""
+        return self.select_related("pair__prompt", "pair__response_a", "pair__response_b")
+
+
 class Task(models.Model):
     """A pair, or the slate it is part of, opened to people: votes wanted, priority, tier.
 
@@ -96,6 +104,8 @@ class Task(models.Model):
     language = models.CharField(max_length=16, blank=True, help_text="Who gets it reads this language; empty: anybody.")
     domain = models.CharField(max_length=120, blank=True, help_text="Who gets it knows this domain; empty: anybody.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TaskQuerySet.as_manager()
 
     class Meta:
         constraints = [
