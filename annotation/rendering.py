@@ -465,7 +465,8 @@ def _rules(*, keep_breaks: bool, nesting: int) -> MarkdownIt:
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     # "$5 or $10" is money, not a formula: no space inside the dollars and no digit outside them.
     dollarmath_plugin(parser, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
-    parser.disable("math_block")
+    # No HTML passes through, so nothing has to look for it.
+    parser.disable(["math_block", "html_block", "html_inline"])
     parser.inline.ruler.before("escape", "bracket_formula", _bracket_formula)
     parser.block.ruler.before("fence", "block_formula", _block_formula)
     return parser
