@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from django import template
-from django.template import Context, engines
-from django.urls import get_urlconf
+from django.template import Context
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from annotation.composing import draw_task
 from annotation.questionnaires import Questionnaire
 from annotation.showing import Screen
 from annotation.wording import ACTS, ROLES, STEP_NAME
@@ -83,54 +82,10 @@ def step_acts(keys: Mapping[str, str]) -> list[KeyedAct]:
     ]
 
 
-# Stand in a form that is kept for what differs between two pairs of one project.
-_SOME_ASSIGNMENT = uuid4()
-# Drawn, so that no text of a project can be taken for it.
-_SOME_TOKEN = f"token-{uuid4()}"
-_KEPT_FORMS = 256
-
-
 @register.simple_tag(takes_context=True)
-def answer_form(context: Context) -> SafeString:
-    """Draw the form of a pair's answer.
-
-    On a pair that nobody has begun it is the same for every pair of a project but for the lease and the request's
-    token, so it is drawn once and kept: with all its rows it takes longer to draw than the rest of the pair.
-    """
-    screen: Screen = context["screen"]
-    if screen.draft or screen.revises or context.get("error"):
-        return _drawn(context, screen, context["csrf_token"])
-    project = context["project"]
-    key = "\n".join(
-        map(
-            repr,
-            (
-                get_urlconf(),
-                get_language(),
-                project.slug,
-                project.rationale_required,
-                context["asks"],
-                screen.asked and screen.asked.key,
-                screen.questions,
-            ),
-        )
-    )
-    form = _forms.get(key)
-    if form is None:
-        if len(_forms) >= _KEPT_FORMS:
-            _forms.clear()
-        form = _forms[key] = _drawn(context, screen._replace(assignment_id=_SOME_ASSIGNMENT), _SOME_TOKEN)
-    own = form.replace(str(_SOME_ASSIGNMENT), str(screen.assignment_id))
-    return SafeString(own.replace(_SOME_TOKEN, str(context["csrf_token"])))  # an id and a token: nothing to escape
-
-
-_forms: dict[str, SafeString] = {}
-
-
-def _drawn(context: Context, screen: Screen, token: object) -> SafeString:
-    template = engines["django"].engine.get_template("annotation/_answer.html")  # type: ignore[attr-defined]
-    with context.push(screen=screen, csrf_token=token):
-        return SafeString(template.render(context))
+def task(context: Context, screen: Screen, error: str = "") -> SafeString:
+    """Draw a pair, or why there is none; `error` says what was wrong with what was sent."""
+    return draw_task(context, screen, error)
 
 
 def _acts_of(asks: Questionnaire, keys: Mapping[str, str]) -> Iterator[KeyedAct]:
