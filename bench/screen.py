@@ -1,9 +1,10 @@
 """How fast the annotation screen serves, against the figures it is held to.
 
 People without thinking time answer pairs over HTTP: a cycle is one answer whose reply carries the next pair. They are
-a process of their own; gunicorn (2 workers, 4 threads each) serves on a free port, on SQLite, then, with DATABASE_URL,
-on that PostgreSQL, whose role must be able to create databases (all are called tiebreak_bench_...). Messages go to
-BROKER_URL where it is set (give them a virtual host of their own: nobody takes them out) and else to a folder.
+a process of their own; gunicorn serves as it is deployed (config/gunicorn.py) on a free port, on SQLite, then, with
+DATABASE_URL, on that PostgreSQL, whose role must be able to create databases (all are called tiebreak_bench_...).
+Messages go to BROKER_URL where it is set (give them a virtual host of their own: nobody takes them out) and else to a
+folder.
 
     python bench/screen.py [--pairs 10000,100000,1000000] [--people 1,8,32] [--database sqlite,postgres] [--seconds 15]
                            [--quick] [--keep] [--json]

@@ -116,7 +116,7 @@ class Annotator:
 
 
 class KeptConnection:
-    """A keep-alive connection of one person, as a browser has it: compressed replies, cookies kept."""
+    """One person's way to the server: compressed replies, cookies kept, the connection as long as the server does."""
 
     def __init__(self, port: int) -> None:
         self.cookies: dict[str, str] = {}

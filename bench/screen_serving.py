@@ -18,9 +18,12 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from config.gunicorn import workers
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "var" / "bench"
-WORKERS, THREADS = 2, 4
+# What a worker says once it has the application (`config.gunicorn`).
+SERVES = " serves."
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 PREFIX = "tiebreak_bench_"
@@ -251,10 +254,8 @@ class Gunicorn:
         self.port = free_port()
         self._log = log
         command = [
-            *(sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"),
-            *("--workers", str(WORKERS), "--threads", str(THREADS), "--bind", f"127.0.0.1:{self.port}"),
-            # Without it one worker takes nearly all of the connections that browsers keep open.
-            "--reuse-port",
+            *(sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn"),
+            *("--bind", f"127.0.0.1:{self.port}", "config.wsgi"),
         ]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -262,13 +263,9 @@ class Gunicorn:
             )
 
     def wait(self) -> None:
-        """Wait until every worker listens; end with its log where one does not.
-
-        Each has a socket of its own, and people who come while only one is there would stay with it: they keep their
-        connections, and half of the machine would be measured.
-        """
+        """Wait until every worker has the application; end with its log where one does not."""
         deadline = time.monotonic() + START_SECONDS
-        while listeners(self.port) < WORKERS:
+        while self.says().count(SERVES) < workers:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the server did not start:\n{self.says()}")
             time.sleep(0.1)
@@ -299,12 +296,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def listeners(port: int) -> int:
-    """Return how many sockets listen at a port of this machine (proc(5), /proc/net/tcp: state 0A)."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,13 @@
 
 import json
 import random
-import socket
 
 import pytest
 
 from annotation.models.pairs import content_hash
 from bench.screen import Floor, used_by_each
 from bench.screen_people import Annotator, Reply, UnexpectedReply, percentile
-from bench.screen_serving import Spec, family, linked_files, listeners, read_stat
+from bench.screen_serving import Spec, family, linked_files, read_stat
 from bench.screen_worlds import messages, prompt_text, response_text, statement_kind
 
 
@@ -25,20 +24,6 @@ def test_percentile_of_nothing_is_zero() -> None:
 def test_processor_time_is_read_past_a_name_with_spaces_and_brackets() -> None:
     line = "42 (gunicorn: a) b) S 7 42 42 0 -1 4194560 900 0 0 0 250 50 11 12 20 0 9 0 100 1000 10 18446744073709551615"
     assert read_stat(line, ticks=100) == (7, 3.0)
-
-
-def test_sockets_that_share_a_port_are_counted_once_they_listen() -> None:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-        assert listeners(port) == 0
-        one.listen()
-        assert listeners(port) == 1
-        other.bind(("127.0.0.1", port))
-        other.listen()
-        assert listeners(port) == 2
 
 
 def test_family_is_a_process_with_all_below_it() -> None:
