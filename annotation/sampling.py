@@ -29,8 +29,9 @@ class Sample(NamedTuple):
     last: int
 
     def of_prompt(self, path: str) -> Q:
-        """Return the condition that the prompt at this path (such as `pair__prompt`) belongs to the sample."""
-        after, before = Q((f"{path}__draw__gte", self.first)), Q((f"{path}__draw__lte", self.last))
+        """Return the condition that the prompt at this path (`pair__prompt`; '' for its own row) is in the sample."""
+        draw = f"{path}__draw" if path else "draw"
+        after, before = Q((f"{draw}__gte", self.first)), Q((f"{draw}__lte", self.last))
         return after & before if self.first <= self.last else after | before
 
     @property

@@ -20,7 +20,7 @@ from annotation.models import (
     Rater,
     Rating,
 )
-from exports.reporting import REPORTS
+from exports.reporting import make_report
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
 from routing.models import Label, Plan
@@ -77,9 +77,9 @@ def remembered(key: str, compute: Callable[[], Value]) -> Value:
 
 
 def report(project: Project, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return one of `exports.reporting.REPORTS`, computed once for each state of the data."""
+    """Return one of the reports of `exports.reporting`, computed once for each state of the data."""
     version = version or data_version(project)
-    return remembered(f"report:{name}:{version}", lambda: REPORTS[name](project))
+    return remembered(f"report:{name}:{version}", lambda: make_report(project, name))
 
 
 def judge_rows(project: Project, version: str | None = None) -> list[dict[str, Any]]:

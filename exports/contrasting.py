@@ -7,6 +7,7 @@ import pandas as pd
 from annotation.agreeing import sides_of_ratings
 from annotation.criteria import OVERALL
 from annotation.models import Basis, Choice, Pair, Preference, Project, RaterKind, Rating
+from annotation.sampling import Sample, in_sample
 from judges.models import Verdict
 from routing.signals.measuring import WORD, joined
 
@@ -42,13 +43,13 @@ class PeopleContrast(NamedTuple):
     differences: pd.DataFrame
 
 
-def contrast_people(project: Project) -> PeopleContrast:
+def contrast_people(project: Project, *, sample: Sample | None = None) -> PeopleContrast:
     """Return people's ratings against their own choices, and against those of others.
 
     Ratings given with the pair go before ratings given to the responses alone. What follows from ratings or orders is
     no choice of its own and is left out. Three queries.
     """
-    rated, chosen = _rated(project), _chosen(project)
+    rated, chosen = _rated(project, sample), _chosen(project, sample)
     within = rated.merge(chosen, on=[*BY_CRITERION, "rater"])
     between = rated.merge(chosen.rename(columns={"rater": "other"}), on=BY_CRITERION)
     between = between[between["rater"] != between["other"]]
@@ -56,7 +57,7 @@ def contrast_people(project: Project) -> PeopleContrast:
     return PeopleContrast(_tidy(within), _tidy(between), differences)
 
 
-def contrast_judges(project: Project) -> list[JudgeContrast]:
+def contrast_judges(project: Project, *, sample: Sample | None = None) -> list[JudgeContrast]:
     """Return every judge that both scored and ranked, a contrast for each two protocols. One query.
 
     A version whose verdicts carry scores is a rating protocol, one without is a ranking protocol. Where a judge ranked
@@ -65,7 +66,7 @@ def contrast_judges(project: Project) -> list[JudgeContrast]:
     """
     rows = (
         Verdict.objects.answered()
-        .filter(version__judge__project=project)
+        .filter(in_sample(sample, "pair__prompt"), version__judge__project=project)
         .order_by("version__judge__name", "version__number", "pair_id", "order")
         .values_list(
             "version__judge__name",
@@ -114,15 +115,17 @@ def text_differences(project: Project, pair_ids: "pd.Series[Any]") -> pd.DataFra
     return frame.set_index("pair_id").astype(float)
 
 
-def _rated(project: Project) -> pd.DataFrame:
+def _rated(project: Project, sample: Sample | None) -> pd.DataFrame:
     """Return a row for each person, pair and criterion with two ratings. Two queries."""
     fields = ("rater_id", "response_id", "criterion__name", "pair_id", "value")
-    ratings = Rating.objects.filter(rater__project=project, rater__kind=RaterKind.PERSON).order_by("id")
+    ratings = Rating.objects.filter(
+        in_sample(sample, "response__prompt"), rater__project=project, rater__kind=RaterKind.PERSON
+    ).order_by("id")
     columns = ["rater", "response", "criterion", "given_with", "value"]
     frame = pd.DataFrame.from_records(list(ratings.values_list(*fields).iterator()), columns=columns)
     if frame.empty:
         return pd.DataFrame(columns=[*BY_CRITERION, "group", "rater", "gap"])
-    pairs = Pair.objects.filter(project=project).order_by("pk")
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project).order_by("pk")
     names = ["pair_id", "group", "response_a", "response_b"]
     places = pairs.values_list("pk", "prompt__group", "response_a_id", "response_b_id")
     found = pd.DataFrame.from_records(list(places.iterator()), columns=names)
@@ -138,11 +141,11 @@ def _rated(project: Project) -> pd.DataFrame:
     return _as_texts(met)
 
 
-def _chosen(project: Project) -> pd.DataFrame:
+def _chosen(project: Project, sample: Sample | None) -> pd.DataFrame:
     choices = (
         Preference.objects.current()
         .of_people()
-        .filter(pair__project=project, is_extra=False, basis=Basis.CHOICE)
+        .filter(in_sample(sample, "pair__prompt"), pair__project=project, is_extra=False, basis=Basis.CHOICE)
         .order_by("pair_id", "rater_id", "criterion__name")
         .values_list("rater_id", "pair_id", "criterion__name", "choice")
     )

@@ -42,7 +42,7 @@ def draw_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-class DrawField(models.PositiveIntegerField):
+class DrawField(models.PositiveIntegerField):  # type: ignore[type-arg]
     """The place of a prompt's group in random order (`draw_of`): it follows from `group` whenever a row is written."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> int:

@@ -11,6 +11,7 @@ from django.db.models import Count, Max, Sum
 
 from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project
+from annotation.sampling import Sample, in_sample
 from judges.frames import judge_preference_frame, verdict_frame
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from routing.models import TableKind
@@ -108,14 +109,21 @@ def read_measures(project: Project, *, keep: bool = True) -> pd.DataFrame:
     return with_language(about.join(measured))
 
 
-def read_similarity(project: Project) -> "pd.Series[float]":
+def read_similarity(project: Project, *, sample: Sample | None = None) -> "pd.Series[float]":
     """Return the `similarity` of each pair by its id: as kept, else from the texts, where none was measured yet.
 
     Nothing is written, so this may be called in a transaction that only reads; texts are read 2,000 pairs at a time.
     """
-    kept = load_table(project, TableKind.MEASURES, version=measuring.VERSION)
-    pairs = Pair.objects.in_project(project).values_list(id_text("id")).iterator(chunk_size=ROWS_PER_FETCH)
-    ids = pd.Index(spelled_ids(key for (key,) in pairs), dtype=object)
+    pairs = Pair.objects.in_project(project).filter(in_sample(sample, "prompt")).values_list(id_text("id"))
+    keys = pairs.iterator(chunk_size=ROWS_PER_FETCH)
+    ids = pd.Index(spelled_ids(key for (key,) in keys), dtype=object)
+    kept = load_table(
+        project,
+        TableKind.MEASURES,
+        version=measuring.VERSION,
+        columns=["similarity"],
+        pair_ids=None if sample is None else list(ids),
+    )
     known = pd.Series(float("nan"), index=ids) if kept is None else kept["similarity"].astype(float).reindex(ids)
     new = known.index[known.isna()]
     # Both are in the order of ids.
