@@ -63,6 +63,9 @@ def sample_of(project: Project) -> Sample | None:
     whole = Sample(0, of_pairs, 0, 0, project.seed, first, last)
     counts = {"pairs": Count("id"), "groups": Count("prompt__group", distinct=True)}
     drawn = pairs.filter(whole.of_prompt("prompt")).aggregate(**counts)
+    if drawn["pairs"] == of_pairs:
+        # The last group that was taken held all that was left.
+        return None
     return whole._replace(**drawn, of_groups=pairs.aggregate(groups=counts["groups"])["groups"])
 
 

@@ -20,6 +20,7 @@ from annotation.models import (
     Rater,
     Rating,
 )
+from annotation.sampling import sample_of
 from exports.reporting import make_report
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
@@ -89,9 +90,14 @@ def judge_rows(project: Project, version: str | None = None) -> list[dict[str, A
 
 
 def audit(version: JudgeVersion) -> dict[str, Any]:
-    """Return the full audit of a judge version as JSON values, computed once for each state of the data."""
-    key = f"audit:{version.pk}:{data_version(version.judge.project)}"
-    return remembered(key, lambda: judge_audit(version).as_dict())
+    """Return the full audit of a judge version as JSON values, computed once for each state of the data.
+
+    Of a very large project `sample` says what it counts, as in a report.
+    """
+    project = version.judge.project
+    sample = sample_of(project)
+    said = {} if sample is None else {"sample": sample.as_dict()}
+    return remembered(f"audit:{version.pk}:{data_version(project)}", lambda: {**said, **judge_audit(version).as_dict()})
 
 
 def _judge_rows(project: Project) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def agreement_report(project: Project, *, sample: Sample | None = None, cards: C
 
     A judge's shares are over the pairs that people happened to answer; where the router chose those, they are the
     doubtful ones, so `plan_judge` weighs each answer by the probability that it was asked for (AIPW). `cards` are
-    `judge_cards(project, sample=sample)`, for a caller that has them.
+    `judge_cards(project)`, for a caller that has them.
     """
     votes = vote_frame(project, sample=sample)
     dated = dated_vote_frame(project, sample=sample)
@@ -89,7 +89,7 @@ def agreement_report(project: Project, *, sample: Sample | None = None, cards: C
                     "three_way": card.preference_three_way.as_dict(),
                     "two_way": card.preference_two_way.as_dict(),
                 }
-                for version, card in by_version(project, cards, sample)
+                for version, card in by_version(project, cards)
             ],
             "plan_judge": _plan_judge(project, sample),
         },

@@ -26,13 +26,13 @@ def judges_report(
     """
     known = judge_audits(project, sample=sample) if audits is None else audits
     cards = {key: audit.card for key, audit in known.items()}
-    found = [_card(version, card, known[version.pk]) for version, card in by_version(project, cards, sample)]
+    found = [_card(version, card, known[version.pk]) for version, card in by_version(project, cards)]
     return stated({"judges": found}, JUDGE_SENTENCES)
 
 
-def by_version(project: Project, cards: Cards | None, sample: Sample | None) -> list[tuple[JudgeVersion, JudgeCard]]:
+def by_version(project: Project, cards: Cards | None) -> list[tuple[JudgeVersion, JudgeCard]]:
     """Return every judge version with its card, by name and number. `cards` as for a report on agreement."""
-    known = judge_cards(project, sample=sample) if cards is None else cards
+    known = judge_cards(project) if cards is None else cards
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     return [(version, known[version.pk]) for version in versions.order_by("judge__name", "number")]
 

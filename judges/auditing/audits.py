@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from annotation.aggregating import consensus
 from annotation.agreeing import SIDE_OF, Figure, cohen_kappa, too_few
 from annotation.models import Pair, Preference, Project, RaterKind
-from annotation.sampling import Sample, in_sample
+from annotation.sampling import Sample, in_sample, sample_of
 from judges.auditing.calibration import ReliabilityBin, brier, calibration_error, reliability_curve
 from judges.auditing.cards import JudgeCard, as_json, card_of, versions_of
 from judges.auditing.conflicts import Conflict, comparison_sides, conflicts, score_sides
@@ -129,9 +129,10 @@ class Audit(NamedTuple):
         }
 
 
-def judge_audit(version: JudgeVersion, *, sample: Sample | None = None) -> Audit:
+def judge_audit(version: JudgeVersion) -> Audit:
     """Return the audit of a judge version, from what is stored now. Some twenty queries."""
-    return judge_audits(version.judge.project, [version], sample=sample)[version.pk]
+    project = version.judge.project
+    return judge_audits(project, [version], sample=sample_of(project))[version.pk]
 
 
 def judge_audits(
@@ -143,7 +144,7 @@ def judge_audits(
 ) -> dict[Any, Audit]:
     """Return the audits of a project's judge versions (all, or those given) by primary key.
 
-    Votes, texts and frames are read once for all of them; each takes three queries more. Of a `sample` as cards are.
+    Votes, texts and frames are read once for all of them; each takes three queries more. A `sample` narrows them.
     `ground` is `read_ground(project, sample=sample)`, for a caller that has it.
     """
     known = versions_of(project)

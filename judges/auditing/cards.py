@@ -12,7 +12,7 @@ import pandas as pd
 
 from annotation.agreeing import Agreement, Figure, agreement, cohen_kappa
 from annotation.models import Project
-from annotation.sampling import Sample
+from annotation.sampling import sample_of
 from judges.auditing.calibration import brier, calibration_error
 from judges.auditing.cycles import violated_triples
 from judges.auditing.favour import longer_gain, longer_preferred, self_preference
@@ -111,15 +111,13 @@ def judge_card(version: JudgeVersion) -> JudgeCard:
     return judge_cards(version.judge.project, [version])[version.pk]
 
 
-def judge_cards(
-    project: Project, versions: Iterable[JudgeVersion] | None = None, *, sample: Sample | None = None
-) -> dict[Any, JudgeCard]:
+def judge_cards(project: Project, versions: Iterable[JudgeVersion] | None = None) -> dict[Any, JudgeCard]:
     """Return the cards of a project's judge versions (all, or those given) by primary key.
 
-    Votes, lengths and frames are read once for all of them, those of a sample where one is given; `n_pairs`,
-    `n_verdicts` and what came of the calls are of the whole project all the same.
+    Votes, lengths and frames are read once for all of them, of a very large project those of a sample
+    (`annotation.sampling`); `n_pairs`, `n_verdicts` and what came of the calls are of all of it.
     """
-    wanted = versions_of(project, versions)
+    wanted, sample = versions_of(project, versions), sample_of(project)
     ground = read_ground(project, sample=sample)
     verdicts = dict(list(verdict_frame(project, wanted, sample=sample).groupby("version_id")))
     preferences = dict(list(judge_preference_frame(project, wanted, sample=sample).groupby("version_id")))
