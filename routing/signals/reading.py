@@ -126,8 +126,9 @@ def read_similarity(project: Project, *, sample: Sample | None = None) -> "pd.Se
     )
     known = pd.Series(float("nan"), index=ids) if kept is None else kept["similarity"].astype(float).reindex(ids)
     new = known.index[known.isna()]
+    texts = _stored(new, "response_a__messages", "response_b__messages")
     # Both are in the order of ids.
-    known[new] = np.fromiter((measuring.similarity(pair) for pair in _texts(new)), dtype=float, count=len(new))
+    known[new] = np.fromiter((measuring.similarity(a, b) for _, a, b in texts), dtype=float, count=len(new))
     return known
 
 
@@ -161,13 +162,16 @@ def _about(project: Project) -> pd.DataFrame:
 
 
 def _texts(pair_ids: pd.Index) -> Iterator[PairTexts]:
+    rows = _stored(pair_ids, "prompt__messages", "response_a__messages", "response_b__messages")
+    for pair_id, prompt, response_a, response_b in rows:
+        yield PairTexts(str(pair_id), "", prompt, "", response_a, response_b, "", "")
+
+
+def _stored(pair_ids: pd.Index, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the id and these fields of each pair, in the order of ids; one query for every 2,000."""
     for start in range(0, len(pair_ids), ROWS_PER_FETCH):
         ids = [UUID(pair_id) for pair_id in pair_ids[start : start + ROWS_PER_FETCH]]
-        rows = Pair.objects.filter(pk__in=ids).order_by("id")
-        for pair_id, prompt, response_a, response_b in rows.values_list(
-            "id", "prompt__messages", "response_a__messages", "response_b__messages"
-        ):
-            yield PairTexts(str(pair_id), "", prompt, "", response_a, response_b, "", "")
+        yield from Pair.objects.filter(pk__in=ids).order_by("id").values_list("id", *fields)
 
 
 def _fingerprint(project: Project, measures: pd.DataFrame) -> str:

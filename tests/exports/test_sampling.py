@@ -338,12 +338,14 @@ def test_samples_are_not_biased_and_their_intervals_hold_the_truth(settings: Any
             responses += [long, short]
             pairs.append(pair)
             labels.append(Label(pair=pair, source=LabelSource.HUMAN, choice=choice, resolved_at=timezone.now()))
-    for model, rows in ((Prompt, prompts), (Response, responses), (Pair, pairs), (Label, labels)):
-        model.objects.bulk_create(rows)  # type: ignore[attr-defined]
-
-    truth = np.mean([label.choice == "a" for label in labels])
+    Prompt.objects.bulk_create(prompts)
+    Response.objects.bulk_create(responses)
+    Pair.objects.bulk_create(pairs)
+    Label.objects.bulk_create(labels)
+    truth = sum(label.choice == "a" for label in labels) / len(labels)
     settings.REPORT_PAIRS = 250
-    found, held = [], 0
+    found: list[float] = []
+    held = 0
     for project.seed in range(60):
         sample = sample_of(project)
         mine = label_frame(project, sample=sample)
@@ -352,7 +354,7 @@ def test_samples_are_not_biased_and_their_intervals_hold_the_truth(settings: Any
         assert figure.value is not None
         assert figure.interval is not None
         found.append(figure.value)
-        held += figure.interval.low <= truth <= figure.interval.high
+        held += int(figure.interval.low <= truth <= figure.interval.high)
     assert np.mean(found) == pytest.approx(truth, abs=3 * np.std(found) / np.sqrt(len(found)) + 0.002)
     assert held >= 54
 
