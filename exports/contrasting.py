@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.agreeing import sides_of_ratings
 from annotation.criteria import OVERALL
+from annotation.ids import id_text
 from annotation.models import Basis, Choice, Pair, Preference, Project, RaterKind, Rating
 from annotation.sampling import Sample, in_sample
 from judges.models import Verdict
@@ -72,7 +74,7 @@ def contrast_judges(project: Project, *, sample: Sample | None = None) -> list[J
             "version__judge__name",
             "version__number",
             "version__protocol",
-            "pair_id",
+            id_text("pair_id"),
             "pair__prompt__group",
             "choice",
             "score_a",
@@ -80,9 +82,8 @@ def contrast_judges(project: Project, *, sample: Sample | None = None) -> list[J
         )
     )
     columns = ["judge", "number", "protocol", "pair_id", "group", "choice", "score_a", "score_b"]
-    verdicts = pd.DataFrame.from_records(list(rows.iterator()), columns=columns)
-    verdicts["pair_id"] = verdicts["pair_id"].astype(str).astype(object)
-    verdicts[["score_a", "score_b"]] = verdicts[["score_a", "score_b"]].astype(float)
+    read = rows.iterator(chunk_size=ROWS_PER_FETCH)
+    verdicts = read_frame(read, columns, ids=("pair_id",), numbers=("score_a", "score_b"))
     contrasts = []
     for judge, mine in verdicts.groupby("judge", sort=True):
         versions = [
@@ -147,12 +148,12 @@ def _chosen(project: Project, sample: Sample | None) -> pd.DataFrame:
         .of_people()
         .filter(in_sample(sample, "pair__prompt"), pair__project=project, is_extra=False, basis=Basis.CHOICE)
         .order_by("pair_id", "rater_id", "criterion__name")
-        .values_list("rater_id", "pair_id", "criterion__name", "choice")
+        .values_list(id_text("rater_id"), id_text("pair_id"), "criterion__name", "choice")
     )
     columns = ["rater", "pair_id", "criterion", "ranking"]
-    frame = pd.DataFrame.from_records(list(choices.iterator()), columns=columns)
-    frame["criterion"] = frame["criterion"].fillna(OVERALL)
-    return _as_texts(frame)
+    frame = read_frame(choices.iterator(chunk_size=ROWS_PER_FETCH), columns, ids=("rater", "pair_id"))
+    frame["criterion"] = frame["criterion"].replace("", OVERALL)
+    return frame
 
 
 def _as_texts(frame: pd.DataFrame) -> pd.DataFrame:

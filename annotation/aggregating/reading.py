@@ -137,17 +137,20 @@ def _work(project: Project) -> tuple[QuerySet[Preference], QuerySet[Ranking]]:
     )
 
 
-def dated_vote_frame(project: Project, *, sample: Sample | None = None) -> pd.DataFrame:
+def dated_vote_frame(project: Project, *, sample: Sample | None = None, by_criterion: bool = False) -> pd.DataFrame:
     """Return people's counted answers, by criterion too, with when each was given: a row a preference. One query.
 
     Columns: `criterion` ('' for the whole pair), `pair_id`, `group` (of the prompt), `rater` (name), `choice`,
     `strength` (1 to 3, NaN where not given) and `answered_at` (UTC; of a recorded answer the time of its import).
+    With `by_criterion` there are those alone that are by a criterion.
     """
     votes = (
         Preference.objects.current()
         .of_people()
         .filter(in_sample(sample, "pair__prompt"), pair__project=project, is_extra=False)
     )
+    if by_criterion:
+        votes = votes.filter(criterion__isnull=False)
     fields = votes.order_by("pair_id", "rater_id", "id").values_list(
         "criterion__name", id_text("pair_id"), "pair__prompt__group", "rater__name", "choice", "strength", "created_at"
     )

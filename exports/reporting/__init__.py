@@ -22,7 +22,6 @@ from exports.reporting.routing import routing_report
 from exports.reporting.spending import spending_report
 from exports.reporting.stating import plain
 from judges.auditing import judge_audits
-from judges.auditing.reading import read_ground
 
 REPORTS: dict[str, Callable[..., dict[str, Any]]] = {
     "agreement": agreement_report,
@@ -84,10 +83,7 @@ def export_reports(project: Project, *, name_of: Callable[[str], str]) -> dict[s
     consistent read.
     """
     sample = sample_of(project)
-    ground = read_ground(project, sample=sample)
-    data = data_report(project, sample=sample, ground=ground)
-    audits = judge_audits(project, sample=sample, ground=ground)
-    del ground
+    audits = judge_audits(project, sample=sample)
     reports = {
         "agreement": agreement_report(project, sample=sample, cards={key: audit.card for key, audit in audits.items()}),
         "noise": noise_report(project, sample=sample),
@@ -97,7 +93,7 @@ def export_reports(project: Project, *, name_of: Callable[[str], str]) -> dict[s
         "steadiness": steadiness_report(project, sample=sample, name_of=name_of),
         "disagreement": disagreement_report(project, sample=sample, name_of=name_of),
         "routing": routing_report(project, sample=sample),
-        "data": data,
+        "data": data_report(project, sample=sample),
         "rationales": rationales_report(project, sample=sample),
     }
     if sample is None:

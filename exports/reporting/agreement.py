@@ -5,11 +5,7 @@ from typing import Any
 import pandas as pd
 from django.db.models import Avg, Count, Q
 
-from annotation.aggregating import (
-    dated_vote_frame,
-    rating_frame,
-    vote_frame,
-)
+from annotation.aggregating import dated_vote_frame, rating_frame
 from annotation.agreeing import (
     REPEATS,
     agreement,
@@ -62,7 +58,6 @@ def agreement_report(project: Project, *, sample: Sample | None = None, cards: C
     doubtful ones, so `plan_judge` weighs each answer by the probability that it was asked for (AIPW). `cards` are
     `judge_cards(project)`, for a caller that has them.
     """
-    votes = vote_frame(project, sample=sample)
     dated = dated_vote_frame(project, sample=sample)
     answers = Preference.objects.counted().of_people().filter(pair__project=project)
     whole = dated[dated["criterion"] == ""]
@@ -75,7 +70,7 @@ def agreement_report(project: Project, *, sample: Sample | None = None, cards: C
             "votes_by_origin": dict(
                 answers.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin")
             ),
-            "people": agreement(votes, seed=project.seed).as_dict(),
+            "people": agreement(whole, seed=project.seed).as_dict(),
             "coefficients": _coefficients(whole, project.seed),
             "criteria": _by_criterion(project, dated[dated["criterion"] != ""], sample),
             "over_time": [

@@ -74,8 +74,6 @@ def consistency_report(
     texts = text_differences(
         project, pd.concat([contradicting["pair_id"], *(_contradicting(one.frame)["pair_id"] for one in by_judge)])
     )
-    votes, pairs = vote_frame(project, sample=sample), _contenders(project, sample)
-    repeats, answers = repeat_frame(project, sample=sample), answer_frame(project, sample=sample)
     return stated(
         {
             "people": [
@@ -102,12 +100,9 @@ def consistency_report(
                 }
                 for one in by_judge
             ],
-            "retest": steadiness(repeats, answers, seed=seed).as_dict(),
+            "retest": _retest(project, sample),
             "trustjudge": _trustjudge(project, audits, sample),
-            "transitivity": {
-                "consensus": parts_as_json(_of_consensus(pairs, votes, seed)),
-                "within_people": parts_as_json(_within_people(pairs, votes, seed)),
-            },
+            "transitivity": _transitivity(project, sample),
         },
         SENTENCES,
     )
@@ -190,6 +185,20 @@ def _trustjudge(project: Project, audits: Mapping[Any, Audit] | None, sample: Sa
     ]
 
 
+def _retest(project: Project, sample: Sample | None) -> dict[str, Any]:
+    repeats, answers = repeat_frame(project, sample=sample), answer_frame(project, sample=sample)
+    return steadiness(repeats, answers, seed=project.seed).as_dict()
+
+
+def _transitivity(project: Project, sample: Sample | None) -> dict[str, Any]:
+    votes = vote_frame(project, sample=sample)
+    pairs = contender_frame(project, sample=sample).rename(columns={"prompt_id": "prompt"})
+    return {
+        "consensus": parts_as_json(_of_consensus(pairs, votes, project.seed)),
+        "within_people": parts_as_json(_within_people(pairs, votes, project.seed)),
+    }
+
+
 def _of_consensus(pairs: pd.DataFrame, votes: pd.DataFrame, seed: int) -> Cycles:
     """Return how often people's plurality contradicts itself; `prob_a` is the share of votes."""
     found = consensus(votes)
@@ -218,7 +227,3 @@ def _within_people(pairs: pd.DataFrame, votes: pd.DataFrame, seed: int) -> Cycle
     mine = pairs.reindex(votes["pair_id"])
     mine.index = pd.Index(labels["pair_id"])
     return cycles(labels, mine.assign(prompt=(votes["rater_id"].to_numpy() + " " + mine["prompt"])), seed)
-
-
-def _contenders(project: Project, sample: Sample | None) -> pd.DataFrame:
-    return contender_frame(project, sample=sample).rename(columns={"prompt_id": "prompt"})

@@ -1,6 +1,7 @@
 """What the data are like: lengths, likeness, coverage, who wrote and labelled them, and which models win."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.agreeing import SIDE_OF, Figure, share
-from annotation.ids import id_text, spelled_ids
+from annotation.ids import id_text
 from annotation.models import Origin, Pair, Project, Response
 from annotation.models.pairs import joined_text
 from annotation.sampling import Sample, in_sample
@@ -48,16 +49,16 @@ SENTENCES = {
 }
 
 
-def data_report(project: Project, *, sample: Sample | None = None, ground: Ground | None = None) -> dict[str, Any]:
+def data_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return what the data are like.
 
     `lengths` and `length_bias` of what labels chose, of all, people's and judges' labels; `similarity` of the responses
     of a pair; `provenance`, how much models wrote and labelled; `coverage`, prompt clusters by generators; and
-    `leaderboard` of the generators by the labels, or why there is none. `ground` is
-    `read_ground(project, sample=sample)`, for a caller that has it.
+    `leaderboard` of the generators by the labels, or why there is none.
     """
-    labels, seed = label_frame(project, sample=sample), project.seed
-    ground = read_ground(project, sample=sample) if ground is None else ground
+    # Texts of prompts are large: they are gone before the rest is read.
+    coverage = _coverage(project, sample)
+    labels, ground, seed = label_frame(project, sample=sample), read_ground(project, sample=sample), project.seed
     decided = labels.assign(side=labels["choice"].map(SIDE_OF))
     return stated(
         {
@@ -70,7 +71,7 @@ def data_report(project: Project, *, sample: Sample | None = None, ground: Groun
             ],
             "similarity": _similarity(project, ground, sample),
             "provenance": _provenance(project, decided, ground, sample),
-            "coverage": _coverage(project, ground, sample),
+            "coverage": coverage,
             "leaderboard": leaderboard(decided[decided["side"].notna()], seed=seed).as_dict(),
         },
         SENTENCES,
@@ -130,31 +131,22 @@ def _provenance(project: Project, labels: pd.DataFrame, ground: Ground, sample: 
     }
 
 
-def _coverage(project: Project, ground: Ground, sample: Sample | None) -> dict[str, Any]:
+def _coverage(project: Project, sample: Sample | None) -> dict[str, Any]:
     """Return how many pairs each cluster of prompts has of each generator; the largest twenty and twelve by name."""
     prompts = project.prompts.filter(in_sample(sample, "")).order_by("content_hash", "group")
-    rows = prompts.values_list(id_text("id"), "messages")
     texts: list[str] = []
     keys: list[str] = []
-    for key, messages in rows.iterator(chunk_size=ROWS_PER_FETCH):
+    for key, messages in prompts.values_list(id_text("id"), "messages").iterator(chunk_size=ROWS_PER_FETCH):
         keys.append(key)
         texts.append(joined_text(messages))
     if not texts:
         return {"clusters": [], "generators": [], "even_clusters": 0.0, "even_generators": 0.0, "covered": _covered([])}
-    cluster = pd.Series(cluster_texts(texts, project.seed), index=pd.Index(spelled_ids(keys), dtype=object))
-    models = _models(project, sample)
-    sides = pd.concat(
-        [
-            pd.DataFrame({"prompt": ground.pairs["prompt"], "model": ground.pairs[f"response_{side}"].map(models)})
-            for side in "ab"
-        ]
-    )
-    sides["cluster"] = sides["prompt"].map(cluster)
-    table = pd.crosstab(sides["cluster"], sides["model"])
+    cluster = dict(zip(keys, cluster_texts(texts, project.seed).tolist(), strict=True))
+    sizes = Counter(cluster.values())
+    first = {number: texts[place] for place, number in reversed(list(enumerate(cluster.values())))}
+    table = _sides(project, sample, cluster)
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     shown = table.sum().sort_index().sort_values(ascending=False, kind="stable").index[:MOST_MODELS]
-    sizes = dict(Counter(int(number) for number in cluster))
-    first = {int(number): texts[place] for place, number in reversed(list(enumerate(cluster)))}
     return {
         "clusters": [
             {
@@ -186,8 +178,13 @@ def _even(counts: "pd.Series[Any]") -> float:
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
-def _models(project: Project, sample: Sample | None) -> dict[str, str]:
-    written = Response.objects.filter(in_sample(sample, "prompt"), prompt__project=project)
-    rows = written.values_list(id_text("id"), "model")
-    found = read_frame(rows.iterator(chunk_size=ROWS_PER_FETCH), ["id", "model"], ids=("id",))
-    return dict(zip(found["id"], found["model"].replace("", NOT_STATED), strict=True))
+def _sides(project: Project, sample: Sample | None, cluster: Mapping[str, int]) -> pd.DataFrame:
+    """Return how many responses pairs have: a row a cluster, by the prompt's id, and a column a model. One query."""
+    counts: Counter[tuple[int, str]] = Counter()
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project)
+    rows = pairs.values_list(id_text("prompt_id"), "response_a__model", "response_b__model")
+    for prompt, *models in rows.iterator(chunk_size=ROWS_PER_FETCH):
+        counts.update((cluster[prompt], model or NOT_STATED) for model in models)
+    numbers, models = (sorted(set(names)) for names in zip(*counts, strict=True)) if counts else ([], [])
+    cells = [[counts[number, model] for model in models] for number in numbers]
+    return pd.DataFrame(cells, index=numbers, columns=pd.Index(models, dtype=object), dtype=int)

@@ -77,9 +77,9 @@ def noise_report(project: Project, *, sample: Sample | None = None) -> dict[str,
 
 def _by_criterion(project: Project, sample: Sample | None) -> list[dict[str, Any]]:
     """Return the flip rate of answers by each criterion that people chose by, and the loss for labels of it."""
-    votes = dated_vote_frame(project, sample=sample)
+    votes = dated_vote_frame(project, sample=sample, by_criterion=True)
     found = []
-    for name, mine in votes[votes["criterion"] != ""].groupby("criterion", sort=True):
+    for name, mine in votes.groupby("criterion", sort=True):
         rate = flip_rate(mine, seed=project.seed)
         found.append({"criterion": str(name), **rate.as_dict(), "loss": _loss(rate.flip_rate)})
     return found

@@ -140,16 +140,16 @@ def judge_audits(
     versions: Iterable[JudgeVersion] | None = None,
     *,
     sample: Sample | None = None,
-    ground: Ground | None = None,
 ) -> dict[Any, Audit]:
     """Return the audits of a project's judge versions (all, or those given) by primary key.
 
     Votes, texts and frames are read once for all of them; each takes three queries more. A `sample` narrows them.
-    `ground` is `read_ground(project, sample=sample)`, for a caller that has it.
     """
     known = versions_of(project)
     wanted = {version.pk for version in known} if versions is None else {version.pk for version in versions}
-    world = _World(project, known, sample, ground)
+    if not wanted:
+        return {}
+    world = _World(project, known, sample)
     return {version.pk: _audit(version, world) for version in known if version.pk in wanted}
 
 
@@ -165,6 +165,8 @@ class Inconsistency(NamedTuple):
 def judge_inconsistencies(project: Project, *, sample: Sample | None = None) -> dict[Any, Inconsistency]:
     """Return the consistency of each of a project's judge versions by primary key: the audit's figures, no others."""
     known = versions_of(project)
+    if not known:
+        return {}
     world = _World(project, known, sample)
     return {version.pk: _inconsistency(version, world) for version in known}
 
@@ -181,17 +183,11 @@ def parts_as_json(value: Any) -> Any:
 class _World:
     """What the audits of a project share."""
 
-    def __init__(
-        self,
-        project: Project,
-        versions: Sequence[JudgeVersion],
-        sample: Sample | None,
-        ground: Ground | None = None,
-    ) -> None:
+    def __init__(self, project: Project, versions: Sequence[JudgeVersion], sample: Sample | None) -> None:
         self.project = project
         self.versions = versions
         self.sample = sample
-        self.ground = read_ground(project, sample=sample) if ground is None else ground
+        self.ground: Ground = read_ground(project, sample=sample)
         self.subjects: dict[Any, Subject] = read_subjects(versions)
         self._verdicts = verdict_frame(project, versions, sample=sample)
         self._preferences = judge_preference_frame(project, versions, sample=sample)

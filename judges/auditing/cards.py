@@ -117,7 +117,10 @@ def judge_cards(project: Project, versions: Iterable[JudgeVersion] | None = None
     Votes, lengths and frames are read once for all of them, of a very large project those of a sample
     (`annotation.sampling`); `n_pairs`, `n_verdicts` and what came of the calls are of all of it.
     """
-    wanted, sample = versions_of(project, versions), sample_of(project)
+    wanted = versions_of(project, versions)
+    if not wanted:
+        return {}
+    sample = sample_of(project)
     ground = read_ground(project, sample=sample)
     verdicts = dict(list(verdict_frame(project, wanted, sample=sample).groupby("version_id")))
     preferences = dict(list(judge_preference_frame(project, wanted, sample=sample).groupby("version_id")))
