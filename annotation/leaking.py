@@ -15,6 +15,7 @@ from annotation.agreeing import share
 from annotation.masking import mask_names
 from annotation.models import Pair, Project, Response
 from annotation.models.pairs import joined_text
+from annotation.sampling import Sample, in_sample
 
 MOST_NAMES = 10
 MOST_EXAMPLES = 5
@@ -22,17 +23,19 @@ RESPONSES_PER_BATCH = 500
 UNKNOWN_MODEL = "not stated"
 
 
-def leak_report(project: Project) -> dict[str, Any]:
+def leak_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return how many responses name a model or its maker as their own author, overall and by model.
 
     Two queries and one pass over all texts (about a million characters a second); only a few bytes a response are
-    kept. A name counts once a response; `pairs` are the first that hold such a response.
+    kept. A name counts once a response; `pairs` are the first that hold such a response. `sample`
+    narrows what is read.
     """
     naming, groups, models = array("b"), _Numbering(), _Numbering()
     names: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     first: list[UUID] = []
-    responses = Response.objects.filter(prompt__project=project).select_related("prompt").order_by("id")
+    responses = Response.objects.filter(in_sample(sample, "prompt"), prompt__project=project)
+    responses = responses.select_related("prompt").order_by("id")
     fields = ("messages", "model", "prompt__messages", "prompt__context", "prompt__group")
     for response in responses.only(*fields).iterator(RESPONSES_PER_BATCH):
         asked = f"{joined_text(response.prompt.messages)}\n\n{response.prompt.context}"

@@ -12,6 +12,7 @@ import numpy as np
 from django.db import connection, models, transaction
 
 from annotation.models import Origin, Pair, Preference, Project, Prompt, Rater, Response
+from annotation.models.pairs import draw_of
 
 PEOPLE = 40
 PAIRS_PER_TRANSACTION = 10_000
@@ -59,10 +60,10 @@ class _World:
         self._words = ["".join(rng.choice(letters, size=n)) for n in rng.integers(2, 10, WORDS)]
         self._pool = [self._text(n) for n in rng.integers(60, 240, POOL).tolist()]
 
-    def prompt(self, number: int) -> tuple[str, ...]:
+    def prompt(self, number: int) -> tuple[Any, ...]:
         asked = self._text(10 + number % 30)
         digest = f"{number:064x}"
-        return _id(PROMPT, number), _messages("user", f"{asked} {number}"), digest, digest, "en"
+        return _id(PROMPT, number), _messages("user", f"{asked} {number}"), digest, digest, draw_of(digest), "en"
 
     def responses(self, number: int) -> Iterator[tuple[str, ...]]:
         for side, place in enumerate(self._rng.integers(0, POOL, 2).tolist()):
@@ -115,7 +116,7 @@ def _tables(project: Project, rater: Rater) -> tuple[_Table, _Table, _Table, _Ta
     response = Response(prompt=prompt)
     pair = Pair(project=project, prompt=prompt, response_a=response, response_b=response)
     return (
-        _Table(prompt, ["id", "messages", "content_hash", "group", "language"]),
+        _Table(prompt, ["id", "messages", "content_hash", "group", "draw", "language"]),
         _Table(response, ["id", "prompt_id", "messages", "content_hash", "model"]),
         _Table(pair, ["id", "prompt_id", "response_a_id", "response_b_id", "external_id"]),
         _Table(Preference(pair=pair, rater=rater), ["id", "pair_id", "rater_id", "choice", "strength", "rationale"]),

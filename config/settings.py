@@ -275,6 +275,12 @@ HUB_NAMESPACES: list[str] = env.list("TIEBREAK_HUB_NAMESPACES", default=[])
 # Seconds for one answer of the Hub; a file that is uploaded gets as long as bytes move.
 HUB_TIMEOUT_SECONDS: float = env.float("TIEBREAK_HUB_TIMEOUT_SECONDS", default=60.0)
 
+# --- Reports --------------------------------------------------------------------------------------------------------
+# Above so many pairs reports count a sample of prompt groups: some 1.5 kB of memory a pair (docs/reports.md).
+REPORT_PAIRS: int = env.int("TIEBREAK_REPORT_PAIRS", default=250_000)
+if REPORT_PAIRS < 1:
+    raise ImproperlyConfigured(f"TIEBREAK_REPORT_PAIRS is {REPORT_PAIRS}; it takes a whole number from 1.")
+
 # --- Files ----------------------------------------------------------------------------------------------------------
 UPLOAD_DIR = VAR_DIR / "uploads"
 EXPORT_DIR = VAR_DIR / "exports"

@@ -20,7 +20,8 @@ from annotation.models import (
     Rater,
     Rating,
 )
-from exports.reporting import REPORTS
+from annotation.sampling import sample_of
+from exports.reporting import make_report
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
 from routing.models import Label, Plan
@@ -77,9 +78,9 @@ def remembered(key: str, compute: Callable[[], Value]) -> Value:
 
 
 def report(project: Project, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return one of `exports.reporting.REPORTS`, computed once for each state of the data."""
+    """Return one of the reports of `exports.reporting`, computed once for each state of the data."""
     version = version or data_version(project)
-    return remembered(f"report:{name}:{version}", lambda: REPORTS[name](project))
+    return remembered(f"report:{name}:{version}", lambda: make_report(project, name))
 
 
 def judge_rows(project: Project, version: str | None = None) -> list[dict[str, Any]]:
@@ -89,9 +90,14 @@ def judge_rows(project: Project, version: str | None = None) -> list[dict[str, A
 
 
 def audit(version: JudgeVersion) -> dict[str, Any]:
-    """Return the full audit of a judge version as JSON values, computed once for each state of the data."""
-    key = f"audit:{version.pk}:{data_version(version.judge.project)}"
-    return remembered(key, lambda: judge_audit(version).as_dict())
+    """Return the full audit of a judge version as JSON values, computed once for each state of the data.
+
+    Of a very large project `sample` says what it counts, as in a report.
+    """
+    project = version.judge.project
+    sample = sample_of(project)
+    said = {} if sample is None else {"sample": sample.as_dict()}
+    return remembered(f"audit:{version.pk}:{data_version(project)}", lambda: {**said, **judge_audit(version).as_dict()})
 
 
 def _judge_rows(project: Project) -> list[dict[str, Any]]:

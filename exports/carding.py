@@ -143,6 +143,11 @@ def _intro(project: Project, report: Mapping[str, Any]) -> str:
             f"**{simulated / total:.0%} of the people's answers in this project ({simulated:,} of {total:,}) were "
             "given by simulated people, not by human beings.** They are marked `simulated` in `annotator_origins`."
         )
+    if "sample" in report:
+        lines.append(
+            f"**Figures on this page: {report['sample']['sentence']}** Rows, labels and how many answers there are "
+            "count the whole project."
+        )
     lines.append("`report.json` holds every number of this page and more; `manifest.json` the hashes of all files.")
     return "\n\n".join(lines)
 

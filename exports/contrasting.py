@@ -4,9 +4,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.agreeing import sides_of_ratings
 from annotation.criteria import OVERALL
+from annotation.ids import id_text
 from annotation.models import Basis, Choice, Pair, Preference, Project, RaterKind, Rating
+from annotation.sampling import Sample, in_sample
 from judges.models import Verdict
 from routing.signals.measuring import WORD, joined
 
@@ -42,13 +45,13 @@ class PeopleContrast(NamedTuple):
     differences: pd.DataFrame
 
 
-def contrast_people(project: Project) -> PeopleContrast:
+def contrast_people(project: Project, *, sample: Sample | None = None) -> PeopleContrast:
     """Return people's ratings against their own choices, and against those of others.
 
     Ratings given with the pair go before ratings given to the responses alone. What follows from ratings or orders is
     no choice of its own and is left out. Three queries.
     """
-    rated, chosen = _rated(project), _chosen(project)
+    rated, chosen = _rated(project, sample), _chosen(project, sample)
     within = rated.merge(chosen, on=[*BY_CRITERION, "rater"])
     between = rated.merge(chosen.rename(columns={"rater": "other"}), on=BY_CRITERION)
     between = between[between["rater"] != between["other"]]
@@ -56,7 +59,7 @@ def contrast_people(project: Project) -> PeopleContrast:
     return PeopleContrast(_tidy(within), _tidy(between), differences)
 
 
-def contrast_judges(project: Project) -> list[JudgeContrast]:
+def contrast_judges(project: Project, *, sample: Sample | None = None) -> list[JudgeContrast]:
     """Return every judge that both scored and ranked, a contrast for each two protocols. One query.
 
     A version whose verdicts carry scores is a rating protocol, one without is a ranking protocol. Where a judge ranked
@@ -65,13 +68,13 @@ def contrast_judges(project: Project) -> list[JudgeContrast]:
     """
     rows = (
         Verdict.objects.answered()
-        .filter(version__judge__project=project)
+        .filter(in_sample(sample, "pair__prompt"), version__judge__project=project)
         .order_by("version__judge__name", "version__number", "pair_id", "order")
         .values_list(
             "version__judge__name",
             "version__number",
             "version__protocol",
-            "pair_id",
+            id_text("pair_id"),
             "pair__prompt__group",
             "choice",
             "score_a",
@@ -79,9 +82,8 @@ def contrast_judges(project: Project) -> list[JudgeContrast]:
         )
     )
     columns = ["judge", "number", "protocol", "pair_id", "group", "choice", "score_a", "score_b"]
-    verdicts = pd.DataFrame.from_records(list(rows.iterator()), columns=columns)
-    verdicts["pair_id"] = verdicts["pair_id"].astype(str).astype(object)
-    verdicts[["score_a", "score_b"]] = verdicts[["score_a", "score_b"]].astype(float)
+    read = rows.iterator(chunk_size=ROWS_PER_FETCH)
+    verdicts = read_frame(read, columns, ids=("pair_id",), numbers=("score_a", "score_b"))
     contrasts = []
     for judge, mine in verdicts.groupby("judge", sort=True):
         versions = [
@@ -114,15 +116,17 @@ def text_differences(project: Project, pair_ids: "pd.Series[Any]") -> pd.DataFra
     return frame.set_index("pair_id").astype(float)
 
 
-def _rated(project: Project) -> pd.DataFrame:
+def _rated(project: Project, sample: Sample | None) -> pd.DataFrame:
     """Return a row for each person, pair and criterion with two ratings. Two queries."""
     fields = ("rater_id", "response_id", "criterion__name", "pair_id", "value")
-    ratings = Rating.objects.filter(rater__project=project, rater__kind=RaterKind.PERSON).order_by("id")
+    ratings = Rating.objects.filter(
+        in_sample(sample, "response__prompt"), rater__project=project, rater__kind=RaterKind.PERSON
+    ).order_by("id")
     columns = ["rater", "response", "criterion", "given_with", "value"]
     frame = pd.DataFrame.from_records(list(ratings.values_list(*fields).iterator()), columns=columns)
     if frame.empty:
         return pd.DataFrame(columns=[*BY_CRITERION, "group", "rater", "gap"])
-    pairs = Pair.objects.filter(project=project).order_by("pk")
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project).order_by("pk")
     names = ["pair_id", "group", "response_a", "response_b"]
     places = pairs.values_list("pk", "prompt__group", "response_a_id", "response_b_id")
     found = pd.DataFrame.from_records(list(places.iterator()), columns=names)
@@ -138,18 +142,18 @@ def _rated(project: Project) -> pd.DataFrame:
     return _as_texts(met)
 
 
-def _chosen(project: Project) -> pd.DataFrame:
+def _chosen(project: Project, sample: Sample | None) -> pd.DataFrame:
     choices = (
         Preference.objects.current()
         .of_people()
-        .filter(pair__project=project, is_extra=False, basis=Basis.CHOICE)
+        .filter(in_sample(sample, "pair__prompt"), pair__project=project, is_extra=False, basis=Basis.CHOICE)
         .order_by("pair_id", "rater_id", "criterion__name")
-        .values_list("rater_id", "pair_id", "criterion__name", "choice")
+        .values_list(id_text("rater_id"), id_text("pair_id"), "criterion__name", "choice")
     )
     columns = ["rater", "pair_id", "criterion", "ranking"]
-    frame = pd.DataFrame.from_records(list(choices.iterator()), columns=columns)
-    frame["criterion"] = frame["criterion"].fillna(OVERALL)
-    return _as_texts(frame)
+    frame = read_frame(choices.iterator(chunk_size=ROWS_PER_FETCH), columns, ids=("rater", "pair_id"))
+    frame["criterion"] = frame["criterion"].replace("", OVERALL)
+    return frame
 
 
 def _as_texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -87,12 +87,17 @@ class Disclosure(NamedTuple):
             for judge in self.report["judges"]
         ]
 
+    @property
+    def sampled(self) -> list[str]:
+        """Return on what the figures were counted, where that is not everything."""
+        return [self.report["sample"]["sentence"]] if "sample" in self.report else []
+
     def analysis(self) -> list[str]:
         """Return how far people agree, and how often an answer is flipped."""
         people = self.report["agreement"]["people"]
         flips = self.report["noise"]["votes"]["flip_rate"]
         figures = [people["three_way"], people["alpha"], people["ac1"], flips]
-        return [figure["sentence"] for figure in figures if figure.get("sentence")]
+        return [*self.sampled, *(figure["sentence"] for figure in figures if figure.get("sentence"))]
 
     def biases(self) -> list[str]:
         """Return what is known of how labels lean: routing, length, position."""
@@ -110,7 +115,7 @@ class Disclosure(NamedTuple):
             for judge in self.report["judges"]
             if judge["first_shown"].get("sentence")
         ]
-        return said or ["No bias could be measured on so little data."]
+        return [*self.sampled, *said] if said else ["No bias could be measured on so little data."]
 
     def citation(self, data_hash: str) -> str:
         """Return how to cite the export: by its title and the hash of its data files (BibTeX)."""

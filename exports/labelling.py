@@ -5,6 +5,7 @@ import pandas as pd
 from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.ids import id_text
 from annotation.models import Project
+from annotation.sampling import Sample, in_sample
 from routing.models import Label
 
 COLUMNS = (
@@ -26,14 +27,15 @@ COLUMNS = (
 NUMBERS = COLUMNS[10:]
 
 
-def label_frame(project: Project) -> pd.DataFrame:
+def label_frame(project: Project, *, sample: Sample | None = None) -> pd.DataFrame:
     """Return a row a labelled pair, by external id: one query.
 
     `group`, `category` and `language` are the prompt's, `source_of_pair` the data set's, `source` who labelled it
     (human, ai, adjudicated); `choice` is '' where nobody won. `prob_a`, `p_correct`, `strength` are NaN where unknown.
+    `sample` narrows the rows.
     """
     labels = (
-        Label.objects.filter(pair__project=project)
+        Label.objects.filter(in_sample(sample, "pair__prompt"), pair__project=project)
         .order_by("pair__external_id")
         .values_list(
             id_text("pair_id"),

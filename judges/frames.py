@@ -14,6 +14,7 @@ from django.db.models.functions import Cast
 
 from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project
+from annotation.sampling import Sample, in_sample
 from judges.calibrating import calibrated
 from judges.models import SECOND_PASSES, JudgeVersion, Order, Verdict
 from judges.tagging import numbers_of
@@ -84,19 +85,21 @@ _PREFERENCE_FIELDS: dict[str, type] = {
 ROWS_PER_PIECE = 20_000
 
 
-def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = None) -> pd.DataFrame:
+def verdict_frame(
+    project: Project, versions: Iterable[JudgeVersion] | None = None, *, sample: Sample | None = None
+) -> pd.DataFrame:
     """Return the answered verdicts of a project's judges: a row a verdict, in the order of versions, pairs and orders.
 
     `pair_id`, `group` (of the prompt), `version_id`, `judge` (its name), `protocol`, `order` ('ab', 'ba', 'a' or 'b'
     for one response rated alone, '') and `choice` (empty for a rating) are strings; `prob_a`, `score_a`, `score_b`,
     `seconds`, `cost` (US dollars), `prob_tie` and `label_mass` are floats, NaN where not known; `samples` is a whole
     number; `has_rationale` and `from_cache` are booleans. Rows of the second passes, which give reasons or tags and no
-    verdict, are left out. `versions` narrows the rows. Three queries.
+    verdict, are left out. `versions` and `sample` narrow the rows. Three queries.
     """
     known = _versions(project, versions)
     rows = (
         Verdict.objects.answered()
-        .filter(version__in=list(known))
+        .filter(in_sample(sample, "pair__prompt"), version__in=list(known))
         .exclude(order__in=SECOND_PASSES)
         .order_by("version_id", "pair_id", "order")
         .annotate(explained=~Q(rationale=""))
@@ -118,22 +121,24 @@ def verdict_frame(project: Project, versions: Iterable[JudgeVersion] | None = No
         )
     )
     frame = _framed(rows.iterator(chunk_size=5000), _VERDICT_FIELDS)
-    return _named(frame, project, known)[list(VERDICT_COLUMNS)]
+    return _named(frame, project, known, sample)[list(VERDICT_COLUMNS)]
 
 
-def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | None = None) -> pd.DataFrame:
+def judge_preference_frame(
+    project: Project, versions: Iterable[JudgeVersion] | None = None, *, sample: Sample | None = None
+) -> pd.DataFrame:
     """Return the current preferences of a project's judges on whole pairs: a row a preference, by version and pair.
 
     Strings as in `verdict_frame`, and `rater_id`; `prob_a`, `prob_tie` and, of a rating judge, `score_a` and `score_b`
     are floats, NaN where not known, and so is `calibrated_prob_a`, which is `prob_a` under the version's map to
     people's answers (as it is, where it has none); `consistent` is True or False where both orders decided, else None.
-    `versions` narrows the rows. Three queries.
+    `versions` and `sample` narrow the rows. Three queries.
     """
     known = _versions(project, versions)
     by_rater = {str(version.rater_id): str(key) for key, version in known.items()}
     rows = (
         Preference.objects.counted()
-        .filter(rater__in=[version.rater_id for version in known.values()])
+        .filter(in_sample(sample, "pair__prompt"), rater__in=[version.rater_id for version in known.values()])
         .order_by("rater_id", "pair_id")
         .values_list(id_text("pair_id"), id_text("rater_id"), "choice", "prob_a", "meta")
     )
@@ -142,7 +147,7 @@ def judge_preference_frame(project: Project, versions: Iterable[JudgeVersion] | 
     frame = _framed(records, _PREFERENCE_FIELDS)
     frame["version_id"] = frame["rater_id"].map(by_rater).astype(object)
     frame["calibrated_prob_a"] = _calibrated(frame, known)
-    return _named(frame, project, known)[list(PREFERENCE_COLUMNS)]
+    return _named(frame, project, known, sample)[list(PREFERENCE_COLUMNS)]
 
 
 def tag_frame(version: JudgeVersion) -> pd.DataFrame:
@@ -210,10 +215,13 @@ def _dtype(kind: type) -> type:
     return object if kind in (str, UUID) else kind
 
 
-def _named(frame: pd.DataFrame, project: Project, versions: dict[UUID, JudgeVersion]) -> pd.DataFrame:
+def _named(
+    frame: pd.DataFrame, project: Project, versions: dict[UUID, JudgeVersion], sample: Sample | None
+) -> pd.DataFrame:
     """Add group, judge and protocol."""
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project)
     # Who asks for no rows gets the columns alone, and no walk over the pairs.
-    found = Pair.objects.filter(project=project).values_list(id_text("id"), "prompt__group") if len(frame) else ()
+    found = pairs.values_list(id_text("id"), "prompt__group") if len(frame) else ()
     pair_ids, groups = zip(*found, strict=True) if found else ((), ())
     by_version = {str(key): version for key, version in versions.items()}
     frame["group"] = _mapped(frame["pair_id"], dict(zip(spelled_ids(pair_ids), groups, strict=True)))

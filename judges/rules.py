@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotation.models import Pair, Project
+from annotation.sampling import Sample
 from judges.averaging import CHOICE_PROB_A
 from judges.errors import TooFewLabels
 
@@ -135,15 +136,16 @@ class LabelledPair(NamedTuple):
     differences: tuple[float, ...]
 
 
-def fit_learned(project: Project, *, seed: int = 0) -> dict[str, Any]:
+def fit_learned(project: Project, *, seed: int = 0, sample: Sample | None = None) -> dict[str, Any]:
     """Return the learned baseline of a project as JSON values, for `JudgeVersion.fitted`.
 
-    Reads the consensus of people's current answers; pairs they contest are left out. Raises `TooFewLabels` below 30
-    such pairs or five prompt groups. One query for the votes and one for every 10,000 pairs.
+    Reads the consensus of people's current answers; pairs they contest are left out, and those outside a `sample`.
+    Raises `TooFewLabels` below 30 such pairs or five prompt groups. One query for the votes and one for every 10,000
+    pairs.
     """
     from annotation.aggregating import consensus, vote_frame
 
-    return fit_pairs(_labelled(project, consensus(vote_frame(project))), seed=seed)
+    return fit_pairs(_labelled(project, consensus(vote_frame(project, sample=sample))), seed=seed)
 
 
 def fit_pairs(pairs: Sequence[LabelledPair], *, features: Sequence[str] = FEATURES, seed: int = 0) -> dict[str, Any]:

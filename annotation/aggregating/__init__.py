@@ -11,6 +11,7 @@ from annotation.aggregating.reading import (
     rating_frame,
     repeat_frame,
     vote_frame,
+    work_counts,
     work_frame,
 )
 from annotation.aggregating.voting import CONSENSUS_COLUMNS, DECIDING, consensus
@@ -25,5 +26,6 @@ __all__ = [
     "rating_frame",
     "repeat_frame",
     "vote_frame",
+    "work_counts",
     "work_frame",
 ]

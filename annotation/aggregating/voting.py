@@ -50,12 +50,13 @@ def weighted_consensus(votes: pd.DataFrame, weights: "pd.Series[float]") -> pd.D
 
 def vote_counts(votes: pd.DataFrame, weights: "pd.Series[float] | None" = None) -> pd.DataFrame:
     """Return how many votes each pair has for each of a, b, tie and both_bad, or what they weigh; pairs sorted."""
-    deciding = votes[votes["choice"].isin(DECIDING)]
-    if weights is None:
-        counts = pd.crosstab(deciding["pair_id"], deciding["choice"])
-    else:
-        counts = pd.crosstab(deciding["pair_id"], deciding["choice"], values=weights[deciding.index], aggfunc="sum")
-    return counts.reindex(columns=list(DECIDING)).fillna(0.0 if weights is not None else 0).rename_axis(columns=None)
+    choice = pd.Index(DECIDING).get_indexer(pd.Index(votes["choice"]))
+    deciding = choice >= 0
+    pair, pairs = pd.factorize(votes["pair_id"].to_numpy(dtype=object)[deciding], sort=True)
+    weighed = None if weights is None else weights.to_numpy(dtype=float)[deciding]
+    cells = np.bincount(pair * len(DECIDING) + choice[deciding], weighed, len(pairs) * len(DECIDING))
+    index = pd.Index(pairs, name="pair_id", dtype=object)
+    return pd.DataFrame(cells.reshape(-1, len(DECIDING)), index=index, columns=list(DECIDING))
 
 
 def strength_weights(votes: pd.DataFrame) -> "pd.Series[float]":

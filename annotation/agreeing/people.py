@@ -115,10 +115,12 @@ class WithOthers(NamedTuple):
 
 def answer_counts(votes: pd.DataFrame) -> pd.DataFrame:
     """Return how many people chose each side: a row a `pair_id`, columns a, b, tie. "Unsure" is left out."""
-    sides = votes["choice"].map(SIDE_OF)
-    decided = sides.notna()
-    counts = pd.crosstab(votes.loc[decided, "pair_id"], sides[decided])
-    return counts.reindex(columns=list(SIDES), fill_value=0).rename_axis(columns=None)
+    side = pd.Index(SIDES).get_indexer(pd.Index(votes["choice"].map(SIDE_OF)))
+    decided = side >= 0
+    pair, pairs = pd.factorize(votes["pair_id"].to_numpy(dtype=object)[decided], sort=True)
+    cells = np.bincount(pair * len(SIDES) + side[decided], minlength=len(pairs) * len(SIDES))
+    index = pd.Index(pairs, name="pair_id", dtype=object)
+    return pd.DataFrame(cells.reshape(-1, len(SIDES)), index=index, columns=list(SIDES))
 
 
 def agreement(votes: pd.DataFrame, *, repeats: int = REPEATS, seed: int = 0) -> Agreement:

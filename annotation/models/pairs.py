@@ -37,11 +37,26 @@ def joined_text(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(message["content"] for message in messages)
 
 
+def draw_of(text: str) -> int:
+    """Return a number below 2**31 that looks random and is the same for the same text everywhere."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class DrawField(models.PositiveIntegerField):  # type: ignore[type-arg]
+    """The place of a prompt's group in random order (`draw_of`): it follows from `group` whenever a row is written."""
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> int:
+        """Return the draw of the group as it stands."""
+        draw = draw_of(model_instance.group)  # type: ignore[attr-defined]
+        setattr(model_instance, self.attname, draw)
+        return draw
+
+
 class Prompt(models.Model):
     """What the responses answer: a list of chat messages `{role, content}`, with what a rater needs beside it.
 
     `group` ties prompts that must not be split across train and test. Two groups may hold the same text (a question
-    asked about two stories), so both make the key.
+    asked about two stories), so both make the key. `draw` is what samples of groups go by (`annotation.sampling`).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -49,6 +64,7 @@ class Prompt(models.Model):
     messages = models.JSONField()
     content_hash = models.CharField(max_length=64)
     group = models.CharField(max_length=200)
+    draw = DrawField(editable=False)
     language = models.CharField(max_length=16, blank=True)
     category = models.CharField(max_length=120, blank=True)
     reference = models.TextField(blank=True, help_text="A known good answer, shown to judges and people if asked.")
@@ -63,6 +79,8 @@ class Prompt(models.Model):
         indexes = [
             # Splits and grouped cross-validation read a project's prompts by group.
             models.Index(fields=["project", "group"], name="prompt_by_group"),
+            # A sample is the prompts whose draws lie between two ends.
+            models.Index(fields=["project", "draw"], name="prompt_by_draw"),
         ]
 
     def __str__(self) -> str:

@@ -129,13 +129,15 @@ def _show_person(
     request: HttpRequest, project: Project, rater: Rater, more: dict[str, Any] | None = None, *, status: int = 200
 ) -> HttpResponse:
     quality = _of(report(project, "quality")["people"], rater)
+    steadiness = report(project, "steadiness")
     marks = marks_of(project, [rater.pk]).get(rater.pk, [])
     pairs = Pair.objects.in_bulk({mark.pair_id for mark in marks})
     gold = {one.pair_id: one for one in Gold.objects.live().filter(pair__in=pairs)}
     context = {
         "rater": rater,
         "row": _of(report(project, "people")["people"], rater),
-        "steady": _of(report(project, "steadiness")["people"], rater),
+        "steady": _of(steadiness["people"], rater),
+        "sample": steadiness.get("sample"),
         "quality": quality,
         "beside": Assignment.objects.answered().beside().filter(rater=rater).count(),
         "signs": [sign_row(sign) for sign in (quality or {}).get("signs", [])],

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from annotation.models import Project
+from annotation.sampling import sample_of
 from exports.reporting.agreement import agreement_report
 from exports.reporting.blinding import blinding_report
 from exports.reporting.consistency import consistency_report
@@ -22,7 +23,7 @@ from exports.reporting.spending import spending_report
 from exports.reporting.stating import plain
 from judges.auditing import judge_audits
 
-REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
+REPORTS: dict[str, Callable[..., dict[str, Any]]] = {
     "agreement": agreement_report,
     "blinding": blinding_report,
     "consistency": consistency_report,
@@ -39,24 +40,66 @@ REPORTS: dict[str, Callable[[Project], dict[str, Any]]] = {
 }
 
 
+# Nobody's standing and nobody's pay is told from a sample.
+NEVER_SAMPLED = ("quality", "spending")
+# What a report counts over the whole project even where all else in it is of a sample.
+WHOLE = {
+    "agreement": ("pairs", "pairs_with_votes", "votes_by_origin", "aggregation", "labelled_pairs"),
+    "data": ("pairs", "labelled"),
+    "judges": ("n_pairs", "n_verdicts", "failed", "refused", "unreadable"),
+    "people": (
+        "votes",
+        "answers",
+        "unsure",
+        "revised",
+        "with_seconds",
+        "total_seconds",
+        "with_confidence",
+        "mean_confidence",
+    ),
+    "rationales": ("simulated",),
+    "routing": ("pairs", "labels", "contested", "withheld", "plans", "draft", "cost"),
+    "steadiness": ("suggestions",),
+}
+
+
+def make_report(project: Project, name: str) -> dict[str, Any]:
+    """Return a report by its name; of a very large project its first part, `sample`, says what it counts.
+
+    `sample` has `pairs` of `of_pairs`, `groups` of `of_groups`, the `seed`, `whole` (the names of what is counted over
+    the whole project all the same) and a `sentence`; it is not there where everything was counted.
+    """
+    if name in NEVER_SAMPLED:
+        return REPORTS[name](project)
+    sample = sample_of(project)
+    report = REPORTS[name](project, sample=sample)
+    return report if sample is None else {"sample": {**sample.as_dict(), "whole": list(WHOLE.get(name, ()))}, **report}
+
+
 def export_reports(project: Project, *, name_of: Callable[[str], str]) -> dict[str, Any]:
     """Return the reports that an export carries, people under the names that `name_of` gives; the audits are made once.
 
-    `judges` is the list of cards alone. Caller holds a consistent read.
+    `judges` is the list of cards alone. `sample` is as in `make_report`, with what is whole by report. Caller holds a
+    consistent read.
     """
-    audits = judge_audits(project)
-    return {
-        "agreement": agreement_report(project, cards={key: audit.card for key, audit in audits.items()}),
-        "noise": noise_report(project),
-        "consistency": consistency_report(project, audits=audits),
-        "judges": judges_report(project, audits=audits)["judges"],
-        "people": people_report(project, name_of=name_of),
-        "steadiness": steadiness_report(project, name_of=name_of),
-        "disagreement": disagreement_report(project, name_of=name_of),
-        "routing": routing_report(project),
-        "data": data_report(project),
-        "rationales": rationales_report(project),
+    sample = sample_of(project)
+    audits = judge_audits(project, sample=sample)
+    reports = {
+        "agreement": agreement_report(project, sample=sample, cards={key: audit.card for key, audit in audits.items()}),
+        "noise": noise_report(project, sample=sample),
+        "consistency": consistency_report(project, sample=sample, audits=audits),
+        "judges": judges_report(project, sample=sample, audits=audits)["judges"],
+        "people": people_report(project, sample=sample, name_of=name_of),
+        "steadiness": steadiness_report(project, sample=sample, name_of=name_of),
+        "disagreement": disagreement_report(project, sample=sample, name_of=name_of),
+        "routing": routing_report(project, sample=sample),
+        "data": data_report(project, sample=sample),
+        "rationales": rationales_report(project, sample=sample),
     }
+    if sample is None:
+        return reports
+    whole = {name: list(parts) for name, parts in WHOLE.items() if name in reports}
+    return {"sample": {**sample.as_dict(), "whole": whole}, **reports}
 
 
 __all__ = [
@@ -68,6 +111,7 @@ __all__ = [
     "disagreement_report",
     "export_reports",
     "judges_report",
+    "make_report",
     "noise_report",
     "people_report",
     "plain",

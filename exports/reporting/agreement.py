@@ -5,11 +5,7 @@ from typing import Any
 import pandas as pd
 from django.db.models import Avg, Count, Q
 
-from annotation.aggregating import (
-    dated_vote_frame,
-    rating_frame,
-    vote_frame,
-)
+from annotation.aggregating import dated_vote_frame, rating_frame
 from annotation.agreeing import (
     REPEATS,
     agreement,
@@ -25,8 +21,10 @@ from annotation.agreeing.people import (
 )
 from annotation.models import (
     Pair,
+    Preference,
     Project,
 )
+from annotation.sampling import Sample
 from exports.reading import plan_names
 from exports.reporting.judges import Cards, by_version, named
 from exports.reporting.saying import AGREEMENT_SENTENCES
@@ -50,7 +48,7 @@ SENTENCES = {
 }
 
 
-def agreement_report(project: Project, *, cards: Cards | None = None) -> dict[str, Any]:
+def agreement_report(project: Project, *, sample: Sample | None = None, cards: Cards | None = None) -> dict[str, Any]:
     """Return how far people agree with each other, and every judge with people's consensus.
 
     `coefficients` has every usual one over all pairs, `criteria` the same criterion by criterion, `over_time` period by
@@ -60,19 +58,21 @@ def agreement_report(project: Project, *, cards: Cards | None = None) -> dict[st
     doubtful ones, so `plan_judge` weighs each answer by the probability that it was asked for (AIPW). `cards` are
     `judge_cards(project)`, for a caller that has them.
     """
-    votes = vote_frame(project)
-    dated = dated_vote_frame(project)
+    dated = dated_vote_frame(project, sample=sample)
+    answers = Preference.objects.counted().of_people().filter(pair__project=project)
     whole = dated[dated["criterion"] == ""]
     return stated(
         {
             "seed": project.seed,
             "draws": REPEATS,
             "pairs": Pair.objects.in_project(project).count(),
-            "pairs_with_votes": int(votes["pair_id"].nunique()),
-            "votes_by_origin": _by_origin(votes),
-            "people": agreement(votes, seed=project.seed).as_dict(),
+            "pairs_with_votes": answers.aggregate(n=Count("pair", distinct=True))["n"],
+            "votes_by_origin": dict(
+                answers.values_list("rater__origin").annotate(n=Count("id")).order_by("rater__origin")
+            ),
+            "people": agreement(whole, seed=project.seed).as_dict(),
             "coefficients": _coefficients(whole, project.seed),
-            "criteria": _by_criterion(project, dated[dated["criterion"] != ""]),
+            "criteria": _by_criterion(project, dated[dated["criterion"] != ""], sample),
             "over_time": [
                 {"period": period, **found.as_dict()} for period, found in over_time(whole, seed=project.seed)
             ],
@@ -86,21 +86,18 @@ def agreement_report(project: Project, *, cards: Cards | None = None) -> dict[st
                 }
                 for version, card in by_version(project, cards)
             ],
-            "plan_judge": _plan_judge(project),
+            "plan_judge": _plan_judge(project, sample),
         },
         SENTENCES,
     )
 
 
-def _by_origin(votes: pd.DataFrame) -> dict[str, int]:
-    return {str(origin): int(n) for origin, n in votes["origin"].value_counts().sort_index().items()}
-
-
-def _plan_judge(project: Project) -> dict[str, Any]:
+def _plan_judge(project: Project, sample: Sample | None) -> dict[str, Any]:
     plan = Plan.objects.filter(project=project, state=PlanState.APPLIED).order_by("-applied_at").first()
     if plan is None:
         return {"note": "no plan was applied yet"}
-    return {"plan": plan_names(project)[str(plan.pk)], "judge": plan.figures["judge"]["name"], **judge_accuracy(plan)}
+    named = {"plan": plan_names(project)[str(plan.pk)], "judge": plan.figures["judge"]["name"]}
+    return {**named, **judge_accuracy(plan, sample=sample)}
 
 
 def _coefficients(votes: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -113,9 +110,9 @@ def _coefficients(votes: pd.DataFrame, seed: int) -> dict[str, Any]:
     }
 
 
-def _by_criterion(project: Project, votes: pd.DataFrame) -> list[dict[str, Any]]:
+def _by_criterion(project: Project, votes: pd.DataFrame, sample: Sample | None) -> list[dict[str, Any]]:
     """Return the coefficients of every criterion by which people chose or rated."""
-    ratings = rating_frame(project)
+    ratings = rating_frame(project, sample=sample)
     chosen, rated = dict(iter(votes.groupby("criterion"))), dict(iter(ratings.groupby("criterion")))
     return [
         {

@@ -11,6 +11,7 @@ from annotation.aggregating.reading import contender_frame
 from annotation.agreeing import SIDE_OF, Consistency, consistency
 from annotation.agreeing.drivers import drivers
 from annotation.models import Project
+from annotation.sampling import Sample
 from annotation.wavering import steadiness
 from exports.contrasting import contrast_judges, contrast_people, text_differences
 from exports.reporting.judges import named
@@ -55,23 +56,24 @@ SENTENCES = {
 }
 
 
-def consistency_report(project: Project, *, audits: Mapping[Any, Audit] | None = None) -> dict[str, Any]:
+def consistency_report(
+    project: Project, *, sample: Sample | None = None, audits: Mapping[Any, Audit] | None = None
+) -> dict[str, Any]:
     """Return how far people and judges contradict themselves.
 
     `people` has ratings against choices within one person, by criterion; `between` ratings of one person against
     choices of the others; `judges` each judge by protocol. Each with `by_gap`, how it depends on how far ratings are
     apart, and `drivers`, what goes with contradictions. `retest` is how often people repeat themselves, the floor below
     which no inconsistency can lie. `trustjudge` has CR and NTR of every judge version before and after each remedy, and
-    `transitivity` the same of people: of their consensus, and within one person. `audits` are `judge_audits(project)`,
-    for a caller that has them.
+    `transitivity` the same of people: of their consensus, and within one person. `audits` are
+    `judge_audits(project, sample=sample)`, for a caller that has them.
     """
-    found, seed = contrast_people(project), project.seed
+    found, seed = contrast_people(project, sample=sample), project.seed
     contradicting = _contradicting(found.within)
-    by_judge = contrast_judges(project)
+    by_judge = contrast_judges(project, sample=sample)
     texts = text_differences(
         project, pd.concat([contradicting["pair_id"], *(_contradicting(one.frame)["pair_id"] for one in by_judge)])
     )
-    votes = vote_frame(project)
     return stated(
         {
             "people": [
@@ -98,12 +100,9 @@ def consistency_report(project: Project, *, audits: Mapping[Any, Audit] | None =
                 }
                 for one in by_judge
             ],
-            "retest": steadiness(repeat_frame(project), answer_frame(project), seed=seed).as_dict(),
-            "trustjudge": _trustjudge(project, audits),
-            "transitivity": {
-                "consensus": parts_as_json(_of_consensus(project, votes)),
-                "within_people": parts_as_json(_within_people(project, votes)),
-            },
+            "retest": _retest(project, sample),
+            "trustjudge": _trustjudge(project, audits, sample),
+            "transitivity": _transitivity(project, sample),
         },
         SENTENCES,
     )
@@ -171,8 +170,8 @@ def _drivers(frame: pd.DataFrame, differences: pd.DataFrame, seed: int) -> list[
     return [one.as_dict() for one in found]
 
 
-def _trustjudge(project: Project, audits: Mapping[Any, Audit] | None) -> list[dict[str, Any]]:
-    known: Mapping[Any, Any] = judge_inconsistencies(project) if audits is None else audits
+def _trustjudge(project: Project, audits: Mapping[Any, Audit] | None, sample: Sample | None) -> list[dict[str, Any]]:
+    known: Mapping[Any, Any] = judge_inconsistencies(project, sample=sample) if audits is None else audits
     versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
     return [
         {
@@ -186,7 +185,21 @@ def _trustjudge(project: Project, audits: Mapping[Any, Audit] | None) -> list[di
     ]
 
 
-def _of_consensus(project: Project, votes: pd.DataFrame) -> Cycles:
+def _retest(project: Project, sample: Sample | None) -> dict[str, Any]:
+    repeats, answers = repeat_frame(project, sample=sample), answer_frame(project, sample=sample)
+    return steadiness(repeats, answers, seed=project.seed).as_dict()
+
+
+def _transitivity(project: Project, sample: Sample | None) -> dict[str, Any]:
+    votes = vote_frame(project, sample=sample)
+    pairs = contender_frame(project, sample=sample).rename(columns={"prompt_id": "prompt"})
+    return {
+        "consensus": parts_as_json(_of_consensus(pairs, votes, project.seed)),
+        "within_people": parts_as_json(_within_people(pairs, votes, project.seed)),
+    }
+
+
+def _of_consensus(pairs: pd.DataFrame, votes: pd.DataFrame, seed: int) -> Cycles:
     """Return how often people's plurality contradicts itself; `prob_a` is the share of votes."""
     found = consensus(votes)
     groups = votes.drop_duplicates("pair_id").set_index("pair_id")["group"]
@@ -198,12 +211,11 @@ def _of_consensus(project: Project, votes: pd.DataFrame) -> Cycles:
             "group": groups.reindex(found.index).to_numpy(dtype=object),
         }
     )
-    return cycles(labels, _contenders(project), project.seed)
+    return cycles(labels, pairs, seed)
 
 
-def _within_people(project: Project, votes: pd.DataFrame) -> Cycles:
+def _within_people(pairs: pd.DataFrame, votes: pd.DataFrame, seed: int) -> Cycles:
     """Return how often one person's answers contradict each other: a prompt is taken apart person by person."""
-    pairs = _contenders(project)
     labels = pd.DataFrame(
         {
             "pair_id": votes["rater_id"] + " " + votes["pair_id"],
@@ -214,8 +226,4 @@ def _within_people(project: Project, votes: pd.DataFrame) -> Cycles:
     )
     mine = pairs.reindex(votes["pair_id"])
     mine.index = pd.Index(labels["pair_id"])
-    return cycles(labels, mine.assign(prompt=(votes["rater_id"].to_numpy() + " " + mine["prompt"])), project.seed)
-
-
-def _contenders(project: Project) -> pd.DataFrame:
-    return contender_frame(project).rename(columns={"prompt_id": "prompt"})
+    return cycles(labels, mine.assign(prompt=(votes["rater_id"].to_numpy() + " " + mine["prompt"])), seed)

@@ -1,24 +1,25 @@
 """What the data are like: lengths, likeness, coverage, who wrote and labelled them, and which models win."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from annotation.aggregating import vote_frame
 from annotation.aggregating.framing import ROWS_PER_FETCH, read_frame
 from annotation.agreeing import SIDE_OF, Figure, share
-from annotation.ids import id_text, spelled_ids
-from annotation.models import Origin, Project, Response
+from annotation.ids import id_text
+from annotation.models import Origin, Pair, Project, Response
 from annotation.models.pairs import joined_text
+from annotation.sampling import Sample, in_sample
 from exports.labelling import label_frame
 from exports.ranking import leaderboard
 from exports.reporting.stating import stated
 from judges.auditing.favour import length_coefficients
 from judges.auditing.figures import mean_of
 from judges.auditing.reading import Ground, read_ground
-from routing.models import LabelSource
+from routing.models import Label, LabelSource
 from routing.plans.arranging import cluster_texts
 from routing.signals.reading import read_similarity
 
@@ -48,27 +49,29 @@ SENTENCES = {
 }
 
 
-def data_report(project: Project) -> dict[str, Any]:
+def data_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return what the data are like.
 
     `lengths` and `length_bias` of what labels chose, of all, people's and judges' labels; `similarity` of the responses
     of a pair; `provenance`, how much models wrote and labelled; `coverage`, prompt clusters by generators; and
     `leaderboard` of the generators by the labels, or why there is none.
     """
-    labels, ground, seed = label_frame(project), read_ground(project), project.seed
+    # Texts of prompts are large: they are gone before the rest is read.
+    coverage = _coverage(project, sample)
+    labels, ground, seed = label_frame(project, sample=sample), read_ground(project, sample=sample), project.seed
     decided = labels.assign(side=labels["choice"].map(SIDE_OF))
     return stated(
         {
-            "pairs": len(ground.pairs),
-            "labelled": int((labels["choice"] != "").sum()),
+            "pairs": Pair.objects.filter(project=project).count(),
+            "labelled": Label.objects.filter(pair__project=project).exclude(choice="").count(),
             "lengths": _lengths(decided, ground),
             "length_bias": [
                 {"labels": name, **_length_bias(decided[decided["source"].isin(sources)], ground)}
                 for name, sources in {"all": tuple(LabelSource.values), **SOURCES}.items()
             ],
-            "similarity": _similarity(project, ground),
-            "provenance": _provenance(project, decided, ground),
-            "coverage": _coverage(project, ground),
+            "similarity": _similarity(project, ground, sample),
+            "provenance": _provenance(project, decided, ground, sample),
+            "coverage": coverage,
             "leaderboard": leaderboard(decided[decided["side"].notna()], seed=seed).as_dict(),
         },
         SENTENCES,
@@ -96,8 +99,8 @@ def _length_bias(labels: pd.DataFrame, ground: Ground) -> dict[str, Any]:
     }
 
 
-def _similarity(project: Project, ground: Ground) -> dict[str, Any]:
-    found = read_similarity(project)
+def _similarity(project: Project, ground: Ground, sample: Sample | None) -> dict[str, Any]:
+    found = read_similarity(project, sample=sample)
     groups = ground.pairs["group"].reindex(found.index)
     steps = np.minimum((found * LIKENESS_STEPS).to_numpy().astype(int), LIKENESS_STEPS - 1)
     counts = np.bincount(steps, minlength=LIKENESS_STEPS)
@@ -111,10 +114,10 @@ def _similarity(project: Project, ground: Ground) -> dict[str, Any]:
     }
 
 
-def _provenance(project: Project, labels: pd.DataFrame, ground: Ground) -> dict[str, Any]:
-    votes = vote_frame(project)
+def _provenance(project: Project, labels: pd.DataFrame, ground: Ground, sample: Sample | None) -> dict[str, Any]:
+    votes = ground.votes
     known = labels[labels["choice"] != ""]
-    written = Response.objects.filter(prompt__project=project).order_by("prompt_id")
+    written = Response.objects.filter(in_sample(sample, "prompt"), prompt__project=project).order_by("prompt_id")
     rows = written.values_list("model", "prompt__group").iterator(chunk_size=ROWS_PER_FETCH)
     responses = read_frame(rows, ["model", "group"])
     ai = known["source"].eq(LabelSource.AI) & ~known["pair_id"].isin(set(votes["pair_id"]))
@@ -128,30 +131,22 @@ def _provenance(project: Project, labels: pd.DataFrame, ground: Ground) -> dict[
     }
 
 
-def _coverage(project: Project, ground: Ground) -> dict[str, Any]:
+def _coverage(project: Project, sample: Sample | None) -> dict[str, Any]:
     """Return how many pairs each cluster of prompts has of each generator; the largest twenty and twelve by name."""
-    rows = project.prompts.order_by("content_hash", "group").values_list(id_text("id"), "messages")
+    prompts = project.prompts.filter(in_sample(sample, "")).order_by("content_hash", "group")
     texts: list[str] = []
     keys: list[str] = []
-    for key, messages in rows.iterator(chunk_size=ROWS_PER_FETCH):
+    for key, messages in prompts.values_list(id_text("id"), "messages").iterator(chunk_size=ROWS_PER_FETCH):
         keys.append(key)
         texts.append(joined_text(messages))
     if not texts:
         return {"clusters": [], "generators": [], "even_clusters": 0.0, "even_generators": 0.0, "covered": _covered([])}
-    cluster = pd.Series(cluster_texts(texts, project.seed), index=pd.Index(spelled_ids(keys), dtype=object))
-    models = _models(project)
-    sides = pd.concat(
-        [
-            pd.DataFrame({"prompt": ground.pairs["prompt"], "model": ground.pairs[f"response_{side}"].map(models)})
-            for side in "ab"
-        ]
-    )
-    sides["cluster"] = sides["prompt"].map(cluster)
-    table = pd.crosstab(sides["cluster"], sides["model"])
+    cluster = dict(zip(keys, cluster_texts(texts, project.seed).tolist(), strict=True))
+    sizes = Counter(cluster.values())
+    first = {number: texts[place] for place, number in reversed(list(enumerate(cluster.values())))}
+    table = _sides(project, sample, cluster)
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     shown = table.sum().sort_index().sort_values(ascending=False, kind="stable").index[:MOST_MODELS]
-    sizes = dict(Counter(int(number) for number in cluster))
-    first = {int(number): texts[place] for place, number in reversed(list(enumerate(cluster)))}
     return {
         "clusters": [
             {
@@ -183,7 +178,13 @@ def _even(counts: "pd.Series[Any]") -> float:
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
-def _models(project: Project) -> dict[str, str]:
-    written = Response.objects.filter(prompt__project=project).values_list(id_text("id"), "model")
-    found = read_frame(written.iterator(chunk_size=ROWS_PER_FETCH), ["id", "model"], ids=("id",))
-    return dict(zip(found["id"], found["model"].replace("", NOT_STATED), strict=True))
+def _sides(project: Project, sample: Sample | None, cluster: Mapping[str, int]) -> pd.DataFrame:
+    """Return how many responses pairs have: a row a cluster, by the prompt's id, and a column a model. One query."""
+    counts: Counter[tuple[int, str]] = Counter()
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project)
+    rows = pairs.values_list(id_text("prompt_id"), "response_a__model", "response_b__model")
+    for prompt, *models in rows.iterator(chunk_size=ROWS_PER_FETCH):
+        counts.update((cluster[prompt], model or NOT_STATED) for model in models)
+    numbers, models = (sorted(set(names)) for names in zip(*counts, strict=True)) if counts else ([], [])
+    cells = [[counts[number, model] for model in models] for number in numbers]
+    return pd.DataFrame(cells, index=numbers, columns=pd.Index(models, dtype=object), dtype=int)

@@ -10,7 +10,9 @@ from annotation.aggregating import vote_frame
 from annotation.agreeing import SIDE_OF, Figure, share, too_few
 from annotation.agreeing.satisfying import LEAST_IN_GROUP, groups_of, satisfaction
 from annotation.agreeing.types import SIGNIFICANT, Types, types_of
+from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project, Rater, RaterKind, Submission
+from annotation.sampling import Sample, in_sample
 from exports.labelling import label_frame
 from exports.reporting.stating import stated
 
@@ -30,7 +32,9 @@ SENTENCES = {
 }
 
 
-def disagreement_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+def disagreement_report(
+    project: Project, *, sample: Sample | None = None, name_of: Callable[[str], str] = str
+) -> dict[str, Any]:
     """Return whether people differ beyond noise, and whose answers labels follow.
 
     `test` is the heterogeneity test (null: one taste, people more or less careful), `types` the types of people where
@@ -38,10 +42,9 @@ def disagreement_report(project: Project, *, name_of: Callable[[str], str] = str
     follow answers; `groups` the same for types and for every way in which people say or show where they belong, never
     for fewer than five people.
     """
-    votes, labels, seed = vote_frame(project), label_frame(project), project.seed
+    votes, labels, seed = vote_frame(project, sample=sample), label_frame(project, sample=sample), project.seed
     # Ids differ between databases that hold the same data; names and external ids do not.
-    names = {str(pk): name for pk, name in Pair.objects.filter(project=project).values_list("pk", "external_id")}
-    keyed = votes.assign(pair_id=votes["pair_id"].map(names))
+    keyed = votes.assign(pair_id=votes["pair_id"].map(_names(project, sample)))
     types = types_of(keyed, seed=seed)
     followed = _followed(votes, labels)
     several = types.people if types.k > 1 else []
@@ -63,6 +66,13 @@ def disagreement_report(project: Project, *, name_of: Callable[[str], str] = str
         },
         SENTENCES,
     )
+
+
+def _names(project: Project, sample: Sample | None) -> dict[str, str]:
+    """Return the pairs' external ids by their own. One query."""
+    pairs = Pair.objects.filter(in_sample(sample, "prompt"), project=project).values_list(id_text("id"), "external_id")
+    ids, names = zip(*pairs.iterator(), strict=True) if pairs.exists() else ((), ())
+    return dict(zip(spelled_ids(ids), names, strict=True))
 
 
 def _test(types: Types) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from annotation.models import (
     Project,
 )
 from annotation.models.pairs import content_hash
+from annotation.sampling import Sample
 from exports.reporting.saying import JUDGE_SENTENCES
 from exports.reporting.stating import stated
 from judges.auditing import Audit, JudgeCard, judge_audits, judge_cards
@@ -15,13 +16,15 @@ from judges.models import JudgeVersion
 Cards = Mapping[Any, JudgeCard]
 
 
-def judges_report(project: Project, *, audits: Mapping[Any, Audit] | None = None) -> dict[str, Any]:
+def judges_report(
+    project: Project, *, sample: Sample | None = None, audits: Mapping[Any, Audit] | None = None
+) -> dict[str, Any]:
     """Return the card of every judge version, with the rest of what is known about it under `audit`.
 
-    Position bias, flips, ties, agreement, cost, and whether to trust it. `audits` are `judge_audits(project)`, for a
-    caller that has them.
+    Position bias, flips, ties, agreement, cost, and whether to trust it. `audits` are
+    `judge_audits(project, sample=sample)`, for a caller that has them.
     """
-    known = judge_audits(project) if audits is None else audits
+    known = judge_audits(project, sample=sample) if audits is None else audits
     cards = {key: audit.card for key, audit in known.items()}
     found = [_card(version, card, known[version.pk]) for version, card in by_version(project, cards)]
     return stated({"judges": found}, JUDGE_SENTENCES)

@@ -8,6 +8,7 @@ from annotation.aggregating import dated_vote_frame, vote_frame
 from annotation.agreeing import LEAST_LABELS, SIDE_OF, Figure, Interval
 from annotation.agreeing.flips import flip_rate, flip_rates
 from annotation.models import Project
+from annotation.sampling import Sample
 from exports.labelling import label_frame
 from exports.reporting.stating import stated
 from exports.suspecting import margin_of, suspected_flips
@@ -35,7 +36,7 @@ SENTENCES = {
 }
 
 
-def noise_report(project: Project) -> dict[str, Any]:
+def noise_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return how noisy labels are.
 
     `votes` has the flip rate of one person's answer, from pairs that two people decided, `criteria` the same of answers
@@ -44,24 +45,24 @@ def noise_report(project: Project) -> dict[str, Any]:
     settings for a trainer's robust loss, for data of single answers and for the labels of this project;
     `docs/reports.md` says how to use them.
     """
-    votes, labels, seed = vote_frame(project), label_frame(project), project.seed
+    votes, labels, seed = vote_frame(project, sample=sample), label_frame(project, sample=sample), project.seed
     found = flip_rate(votes, seed=seed)
     human = _human_noise(labels, seed)
-    ai = _ai_noise(project)
+    ai = _ai_noise(project, sample)
     by_pair = labels.set_index("pair_id")
     parted = {"category": by_pair["category"], "language": by_pair["language"], "source": by_pair["source_of_pair"]}
     slices = flip_rates(votes, {**parted, "strength of the label": _strengths(by_pair)}, seed=seed)
     return stated(
         {
             "votes": found.as_dict(),
-            "criteria": _by_criterion(project),
+            "criteria": _by_criterion(project, sample),
             "slices": [{**part.as_dict(), "loss": _loss(part.flip_rate)} for part in slices],
             "labels": {"human_labels": human.as_dict(), "ai_labels": ai.as_dict()},
             "ensemble": suspected_flips(
                 labels[labels["source"] != LabelSource.AI].assign(
                     side=labels["choice"].map(SIDE_OF), name=labels["external_id"]
                 ),
-                _margins(project, labels),
+                _margins(project, labels, sample),
                 seed=seed,
             ).as_dict(),
             "loss": {
@@ -74,11 +75,11 @@ def noise_report(project: Project) -> dict[str, Any]:
     )
 
 
-def _by_criterion(project: Project) -> list[dict[str, Any]]:
+def _by_criterion(project: Project, sample: Sample | None) -> list[dict[str, Any]]:
     """Return the flip rate of answers by each criterion that people chose by, and the loss for labels of it."""
-    votes = dated_vote_frame(project)
+    votes = dated_vote_frame(project, sample=sample, by_criterion=True)
     found = []
-    for name, mine in votes[votes["criterion"] != ""].groupby("criterion", sort=True):
+    for name, mine in votes.groupby("criterion", sort=True):
         rate = flip_rate(mine, seed=project.seed)
         found.append({"criterion": str(name), **rate.as_dict(), "loss": _loss(rate.flip_rate)})
     return found
@@ -97,8 +98,8 @@ def _human_noise(labels: pd.DataFrame, seed: int) -> Figure:
     return mean_of(1.0 - mine["p_correct"], mine["group"], seed, at_least=LEAST_LABELS, what="people's labels")
 
 
-def _ai_noise(project: Project) -> Figure:
-    found = audit_report(project)
+def _ai_noise(project: Project, sample: Sample | None) -> Figure:
+    found = audit_report(project, sample=sample, with_slices=False)
     if found is None:
         return Figure(None, 0, too_few="no plan was applied, so nobody was asked at random")
     right = found.ai_labels
@@ -112,7 +113,7 @@ def _strengths(labels: pd.DataFrame) -> "pd.Series[Any]":
     return pd.cut(labels["strength"], [0.0, 1.5, 2.5, 3.0], labels=names).astype(object).fillna("")
 
 
-def _margins(project: Project, labels: pd.DataFrame) -> pd.DataFrame:
+def _margins(project: Project, labels: pd.DataFrame, sample: Sample | None) -> pd.DataFrame:
     """Return judges' margins on labelled pairs, a row an answer.
 
     Rules, juries and cascades are left out, since they follow from texts, from people's own labels or from other
@@ -123,7 +124,7 @@ def _margins(project: Project, labels: pd.DataFrame) -> pd.DataFrame:
     known = {
         str(version.pk): family_of(version.model or version.judge.name) for version in versions.select_related("judge")
     }
-    answers = judge_preference_frame(project, list(versions))
+    answers = judge_preference_frame(project, list(versions), sample=sample)
     answers = answers[answers["pair_id"].isin(set(labels["pair_id"]))]
     family = answers["version_id"].map(known)
     by_pair = labels.set_index("pair_id")

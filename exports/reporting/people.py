@@ -7,6 +7,7 @@ from annotation.aggregating import (
     answer_frame,
     repeat_frame,
     vote_frame,
+    work_counts,
     work_frame,
 )
 from annotation.aggregating.competence import Competence, competence
@@ -26,17 +27,33 @@ from annotation.agreeing.people import (
 from annotation.models import (
     Exclusion,
     Gold,
+    Preference,
     Project,
     Rater,
     RaterKind,
 )
 from annotation.noticing import FALSE_FLAGS
 from annotation.observing import signs_of
+from annotation.sampling import Sample
 from annotation.scoring import Score, marks_of, score_of
 from annotation.suggesting import moved_by_suggestions
 from annotation.wavering import steadiness
 from exports.reporting.stating import stated
 
+# What is said of each person's work, in this order.
+WORK = (
+    "origin",
+    "answers",
+    "unsure",
+    "revised",
+    "with_seconds",
+    "median_seconds",
+    "median_reading_seconds",
+    "median_deciding_seconds",
+    "total_seconds",
+    "with_confidence",
+    "mean_confidence",
+)
 NOBODY_ELSE = too_few(0, LEAST_LABELS, OTHERS)
 
 
@@ -56,41 +73,36 @@ SENTENCES = {
 }
 
 
-def people_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+def people_report(
+    project: Project, *, sample: Sample | None = None, name_of: Callable[[str], str] = str
+) -> dict[str, Any]:
     """Return each person's answers, time, agreement with the others on the same pairs, and competence.
 
     `couples` has every two people with ten pairs in common or more, those with most first. An order of several
     responses is one answer; agreement counts the pairs it decides. `name_of` turns a rater's name
     into what the report calls them; an export passes pseudonyms.
     """
-    votes = vote_frame(project)
+    votes = vote_frame(project, sample=sample)
+    done = work_counts(project)
+    done = done.join(work_frame(project, sample=sample).groupby("rater").median().add_prefix("median_"))
+    done["mean_confidence"] = done.pop("total_confidence") / done["with_confidence"]
     agreed = with_others(votes, seed=project.seed)
     skills = competence(votes)
     ids = dict(zip(votes["rater"], votes["rater_id"], strict=True))
     people = [
         {
             "person": name_of(str(name)),
-            "origin": mine["origin"].iloc[0],
-            "answers": len(mine),
-            "unsure": int((mine["choice"] == "unsure").sum()),
-            "revised": int(mine["revised"].sum()),
-            "with_seconds": int(mine["seconds"].notna().sum()),
-            "median_seconds": mine["seconds"].median(),
-            "median_reading_seconds": mine["reading_seconds"].median(),
-            "median_deciding_seconds": mine["deciding_seconds"].median(),
-            "total_seconds": mine["seconds"].sum(min_count=1),
-            "with_confidence": int(mine["confidence"].notna().sum()),
-            "mean_confidence": mine["confidence"].mean(),
+            **mine,
             **_with_others(agreed.get(str(name))),
             "competence": _competence(skills.get(ids.get(str(name), ""))),
         }
-        for name, mine in work_frame(project).groupby("rater", sort=True)
+        for name, mine in done[list(WORK)].to_dict("index").items()
     ]
     couples = couples_of(votes, seed=project.seed)
     named = [_couple(one, name_of) for one in couples.found]
     return stated(
         {
-            "votes": len(votes),
+            "votes": Preference.objects.counted().of_people().filter(pair__project=project).count(),
             "people": sorted(people, key=lambda person: person["person"]),
             "couples": sorted(named, key=lambda one: (-one["n"], one["first"], one["second"])),
             "couples_with_too_few": couples.too_few,
@@ -141,12 +153,14 @@ def _gold(score: Score) -> dict[str, Any]:
     return {"accuracy": figure.as_dict(), "right": score.right, "checks_failed": failed, "checks": answered}
 
 
-def steadiness_report(project: Project, *, name_of: Callable[[str], str] = str) -> dict[str, Any]:
+def steadiness_report(
+    project: Project, *, sample: Sample | None = None, name_of: Callable[[str], str] = str
+) -> dict[str, Any]:
     """Return how steady people are: with themselves in hidden repeats, and towards the side of the screen.
 
     Over all and for each person, with what judges' answers that were shown moved. `name_of` as in `people_report`.
     """
-    answers, repeats = answer_frame(project), repeat_frame(project)
+    answers, repeats = answer_frame(project, sample=sample), repeat_frame(project, sample=sample)
     people = [
         {
             "person": name_of(str(name)),

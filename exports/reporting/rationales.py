@@ -1,13 +1,20 @@
 """Reasons: how many answers have one, whose they are, whether they argue for the label, and whether they cite truly."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pandas as pd
+from django.db.models import Q, QuerySet
 
+from annotation.aggregating.framing import read_frame
 from annotation.agreeing import SIDE_OF, Figure, share
-from annotation.models import Preference, Project, RaterKind
+from annotation.ids import id_text, spelled_ids
+from annotation.models import Origin, Preference, Project, RaterKind
 from annotation.models.pairs import joined_text
+from annotation.sampling import Sample, in_sample
 from exports.labelling import label_frame
 from exports.quoting import cited_side, occurs, quotes_of
 from exports.reporting.stating import stated
@@ -15,7 +22,6 @@ from judges.auditing.figures import mean_of
 from judges.models import RULES, JudgeVersion
 
 ROWS_PER_FETCH = 1000
-COLUMNS = ("writer", "name", "group", "origin", "timing", "characters", "agrees")
 
 SENTENCES = {
     "with_one": "A reason comes with {share} of {n} answers.",
@@ -35,20 +41,35 @@ class _Cited(NamedTuple):
     group: str
 
 
-def rationales_report(project: Project) -> dict[str, Any]:
+class _Citing(NamedTuple):
+    """A reason that cites: the answer's key, and the passages that it marks and quotes."""
+
+    key: UUID
+    writer: str
+    spans: list[dict[str, Any]]
+    quotes: list[str]
+
+
+def rationales_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return what is known of reasons: of `people`, and of `judges` together and one by one.
 
     For each: how many answers have one, how many argue for the label, their length, when they were written, and whether
     the passages they mark (`spans_verbatim`) or quote (`quotes_verbatim`) stand there word for word. Rules give no
-    reasons of their own and are left out. One walk over the answers with reasons.
+    reasons of their own and are left out. One walk over the answers, and one over the texts that reasons cite.
     """
     seed = project.seed
-    answers, cited = _read(project)
+    versions = JudgeVersion.objects.filter(judge__project=project).exclude(judge__kind__in=RULES)
+    judges = {str(rater): name for rater, name in versions.values_list("rater_id", "judge__name")}
+    given = Preference.objects.counted().filter(pair__project=project)
+    given = given.filter(Q(rater__kind=RaterKind.PERSON) | Q(rater__in=judges))
+    simulated = given.filter(rater__origin=Origin.SIMULATED).count()
+    given = given.filter(in_sample(sample, "pair__prompt"))
+    answers, cited = _answers(given, label_frame(project, sample=sample), judges), _citations(given, judges)
     rows = [
         {"writer": writer, **_about(answers[mask], cited[cited["writer"].isin(writers)], seed)}
         for writer, mask, writers in _writers(answers)
     ]
-    return stated({"writers": rows, "simulated": int((answers["origin"] == "simulated").sum())}, SENTENCES)
+    return stated({"writers": rows, "simulated": simulated}, SENTENCES)
 
 
 def _writers(answers: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", list[str]]]:
@@ -78,54 +99,61 @@ def _about(answers: pd.DataFrame, cited: pd.DataFrame, seed: int) -> dict[str, A
     }
 
 
-def _read(project: Project) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a row an answer, and a row a cited passage. Three queries."""
-    labels = label_frame(project)
+def _answers(given: QuerySet[Preference], labels: pd.DataFrame, judges: Mapping[str, str]) -> pd.DataFrame:
+    """Return a row an answer. One query."""
     label_of = dict(zip(labels["pair_id"], labels["choice"].map(SIDE_OF), strict=True))
-    versions = JudgeVersion.objects.filter(judge__project=project).select_related("judge")
-    judges = {version.rater_id: version.judge.name for version in versions if version.judge.kind not in RULES}
-    answers = Preference.objects.counted().filter(pair__project=project).order_by("id")
-    rows: list[tuple[Any, ...]] = []
-    fields = ("pair_id", "rater_id", "rater__kind", "rater__origin", "pair__prompt__group", "choice")
-    for pair, rater, kind, origin, group, choice, timing, why in answers.values_list(
-        *fields, "rationale_timing", "rationale"
-    ).iterator(chunk_size=ROWS_PER_FETCH):
-        if kind == RaterKind.JUDGE and rater not in judges:
-            continue
-        side, label = SIDE_OF.get(choice), label_of.get(str(pair))
-        agrees = float(side == label) if side and isinstance(label, str) else float("nan")
-        name = judges.get(rater, RaterKind.PERSON.value) if kind == RaterKind.JUDGE else RaterKind.PERSON.value
-        rows.append((kind, name, group, origin, timing, len(why.strip()), agrees))
-    frame = pd.DataFrame.from_records(rows, columns=list(COLUMNS))
-    frame[list(COLUMNS[:5])] = frame[list(COLUMNS[:5])].astype(object)
-    cited = pd.DataFrame(_citations(project, judges), columns=list(_Cited._fields))
-    return frame, cited
+    fields = ("rater__kind", "rater__origin", "pair__prompt__group", "choice", "rationale_timing", "rationale")
+    found = given.order_by("id").values_list(id_text("pair_id"), id_text("rater_id"), *fields)
+    frame = read_frame(
+        _measured(found.iterator(chunk_size=ROWS_PER_FETCH)),
+        ["pair_id", "rater_id", "writer", "origin", "group", "choice", "timing", "characters"],
+        ids=("pair_id", "rater_id"),
+        numbers=("characters",),
+    )
+    side, label = frame.pop("choice").map(SIDE_OF), frame.pop("pair_id").map(label_of)
+    frame["agrees"] = (side == label).astype(float).where(side.notna() & label.notna())
+    names = [judges.get(rater, RaterKind.PERSON.value) for rater in frame.pop("rater_id")]
+    frame["name"] = pd.Series(names, dtype=object)
+    return frame
 
 
-def _citations(project: Project, judges: dict[Any, str]) -> list[_Cited]:
-    explained = Preference.objects.counted().filter(pair__project=project).exclude(rationale="", rationale_spans=[])
-    fields = (
-        "rater_id",
-        "rater__kind",
+def _measured(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows with the length of the reason, their last value, in its place."""
+    for *row, why in rows:
+        yield *row, len(why.strip())
+
+
+def _citations(given: QuerySet[Preference], judges: Mapping[str, str]) -> pd.DataFrame:
+    """Return a row a cited passage. One query for the reasons, and one for every 1,000 of them that cite something."""
+    explained = given.exclude(rationale="", rationale_spans=[]).order_by("id")
+    fields = ("id", "rater__kind", id_text("rater_id"), "rationale_spans", "rationale")
+    citing = _citing(explained.values_list(*fields).iterator(chunk_size=ROWS_PER_FETCH), judges)
+    texts = given.values_list(
+        "id",
         "pair__prompt__group",
-        "rationale",
-        "rationale_spans",
         "pair__prompt__messages",
         "pair__prompt__context",
         "pair__response_a__messages",
         "pair__response_b__messages",
     )
-    found = []
-    for rater, kind, group, why, spans, prompt, context, *sides in (
-        explained.order_by("id").values_list(*fields).iterator(chunk_size=ROWS_PER_FETCH)
-    ):
-        if kind == RaterKind.JUDGE and rater not in judges:
-            continue
-        writer = judges[rater] if kind == RaterKind.JUDGE else RaterKind.PERSON.value
-        a, b = (joined_text(messages) for messages in sides)
-        marked = [cited_side(span, a, b) for span in spans]
-        found += [_Cited(writer, "span", there, group) for there in marked if there is not None]
+    found: list[_Cited] = []
+    while batch := {reason.key: reason for reason in islice(citing, ROWS_PER_FETCH)}:
+        for key, group, prompt, context, *sides in texts.filter(id__in=batch).order_by("id"):
+            reason = batch[key]
+            a, b = (joined_text(messages) for messages in sides)
+            marked = [cited_side(span, a, b) for span in reason.spans]
+            found += [_Cited(reason.writer, "span", there, group) for there in marked if there is not None]
+            asked = joined_text(prompt)
+            found += [
+                _Cited(reason.writer, "quote", occurs(quote, a, b, asked, context), group) for quote in reason.quotes
+            ]
+    return pd.DataFrame(found, columns=list(_Cited._fields))
+
+
+def _citing(rows: Iterable[tuple[Any, ...]], judges: Mapping[str, str]) -> Iterator[_Citing]:
+    """Yield the reasons that mark or quote a passage."""
+    for key, kind, rater, spans, why in rows:
         quotes = quotes_of(why)
-        asked = joined_text(prompt) if quotes else ""
-        found += [_Cited(writer, "quote", occurs(quote, a, b, asked, context), group) for quote in quotes]
-    return found
+        if spans or quotes:
+            writer = judges[spelled_ids([rater])[0]] if kind == RaterKind.JUDGE else RaterKind.PERSON.value
+            yield _Citing(key, writer, spans, quotes)

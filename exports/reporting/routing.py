@@ -1,14 +1,16 @@
 """Routing: the policy of each plan, the odds it drew pairs with, what that found, and what it cost."""
 
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-from django.db.models import Count, Sum
+from django.db.models import Avg, Count, F, Max, Min, Q, Sum, Value
+from django.db.models.functions import Floor, Least
 
 from annotation.agreeing import Figure, Interval
 from annotation.models import Pair, Project
 from annotation.money.booking import balance_of
+from annotation.sampling import Sample
 from exports.reading import plan_names
 from exports.reporting.stating import stated
 from judges.models import Verdict
@@ -36,7 +38,7 @@ SENTENCES = {
 }
 
 
-def routing_report(project: Project) -> dict[str, Any]:
+def routing_report(project: Project, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return the applied plans in order, the latest draft if there is one, and what routing found and cost.
 
     `labels` counts where labels come from. Each plan has its policy and its `selection`, the odds with which each pair
@@ -59,16 +61,16 @@ def routing_report(project: Project) -> dict[str, Any]:
             "withheld": withheld,
             "plans": [{**_describe_plan(plan, names[str(plan.pk)]), "selection": _selection(plan)} for plan in applied],
             "draft": _describe_plan(drafts[-1], "draft") if drafts else None,
-            "agreement": _agreement(project),
-            "gain": _gain(project),
+            "agreement": _agreement(project, sample),
+            "gain": _gain(project, sample),
             "cost": _cost(project, decided.count()),
         },
         SENTENCES,
     )
 
 
-def _agreement(project: Project) -> dict[str, Any]:
-    found = audit_report(project)
+def _agreement(project: Project, sample: Sample | None) -> dict[str, Any]:
+    found = audit_report(project, sample=sample, with_slices=False)
     if found is None:
         return {"note": NO_PLAN, "sentence": f"No figure: {NO_PLAN}."}
     figures = {name: getattr(found, name) for name in ("judge", "ai_labels", "labels", "naive", "people")}
@@ -81,8 +83,8 @@ def _agreement(project: Project) -> dict[str, Any]:
     }
 
 
-def _gain(project: Project) -> dict[str, Any]:
-    found = compare_rounds(project)
+def _gain(project: Project, sample: Sample | None) -> dict[str, Any]:
+    found = compare_rounds(project, sample=sample)
     if not found.cumulated:
         return {"note": NO_PLAN, "sentence": f"No figure: {NO_PLAN}."}
     so_far = found.cumulated[-1]
@@ -97,20 +99,24 @@ def _gain(project: Project) -> dict[str, Any]:
 
 def _selection(plan: Plan) -> dict[str, Any]:
     """Return the odds with which a plan sent its pairs to people: their ends, their mean, and pairs by tenths."""
-    odds = np.array(plan.routes.values_list("selection_prob", flat=True), dtype=float)
-    if not len(odds):
+    odds = "selection_prob"
+    found = plan.routes.aggregate(
+        pairs=Count("id"),
+        lowest=Min(odds),
+        highest=Max(odds),
+        mean=Avg(odds),
+        without_odds=Count("id", filter=Q(selection_prob__lte=0)),
+        drawn=Count("id", filter=Q(source__in=[RouteSource.PEOPLE, RouteSource.AUDIT])),
+    )
+    if not found["pairs"]:
         return {"pairs": 0, "lowest": None, "highest": None, "mean": None, "without_odds": 0, "steps": []}
-    steps = np.bincount(np.minimum((odds * ODDS_STEPS).astype(int), ODDS_STEPS - 1), minlength=ODDS_STEPS)
+    step = Least(Floor(F(odds) * float(ODDS_STEPS)), Value(ODDS_STEPS - 1.0))
+    steps = Counter({int(step): n for step, n in plan.routes.values_list(step).annotate(n=Count("id")).order_by()})
     return {
-        "pairs": len(odds),
-        "lowest": float(odds.min()),
-        "highest": float(odds.max()),
-        "mean": float(odds.mean()),
-        "without_odds": int((odds <= 0).sum()),
-        "drawn": plan.routes.filter(source__in=[RouteSource.PEOPLE, RouteSource.AUDIT]).count(),
+        **found,
         "steps": [
-            {"from": place / ODDS_STEPS, "to": (place + 1) / ODDS_STEPS, "pairs": int(n)}
-            for place, n in enumerate(steps)
+            {"from": place / ODDS_STEPS, "to": (place + 1) / ODDS_STEPS, "pairs": steps[place]}
+            for place in range(ODDS_STEPS)
         ],
     }
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from annotation.aggregating import consensus
 from annotation.agreeing import SIDE_OF, Figure, cohen_kappa, too_few
 from annotation.models import Pair, Preference, Project, RaterKind
+from annotation.sampling import Sample, in_sample, sample_of
 from judges.auditing.calibration import ReliabilityBin, brier, calibration_error, reliability_curve
 from judges.auditing.cards import JudgeCard, as_json, card_of, versions_of
 from judges.auditing.conflicts import Conflict, comparison_sides, conflicts, score_sides
@@ -130,17 +131,25 @@ class Audit(NamedTuple):
 
 def judge_audit(version: JudgeVersion) -> Audit:
     """Return the audit of a judge version, from what is stored now. Some twenty queries."""
-    return judge_audits(version.judge.project, [version])[version.pk]
+    project = version.judge.project
+    return judge_audits(project, [version], sample=sample_of(project))[version.pk]
 
 
-def judge_audits(project: Project, versions: Iterable[JudgeVersion] | None = None) -> dict[Any, Audit]:
+def judge_audits(
+    project: Project,
+    versions: Iterable[JudgeVersion] | None = None,
+    *,
+    sample: Sample | None = None,
+) -> dict[Any, Audit]:
     """Return the audits of a project's judge versions (all, or those given) by primary key.
 
-    Votes, texts and frames are read once for all of them; each takes three queries more.
+    Votes, texts and frames are read once for all of them; each takes three queries more. A `sample` narrows them.
     """
     known = versions_of(project)
     wanted = {version.pk for version in known} if versions is None else {version.pk for version in versions}
-    world = _World(project, known)
+    if not wanted:
+        return {}
+    world = _World(project, known, sample)
     return {version.pk: _audit(version, world) for version in known if version.pk in wanted}
 
 
@@ -153,10 +162,12 @@ class Inconsistency(NamedTuple):
     conflicts: list[Conflict]
 
 
-def judge_inconsistencies(project: Project) -> dict[Any, Inconsistency]:
+def judge_inconsistencies(project: Project, *, sample: Sample | None = None) -> dict[Any, Inconsistency]:
     """Return the consistency of each of a project's judge versions by primary key: the audit's figures, no others."""
     known = versions_of(project)
-    world = _World(project, known)
+    if not known:
+        return {}
+    world = _World(project, known, sample)
     return {version.pk: _inconsistency(version, world) for version in known}
 
 
@@ -172,13 +183,14 @@ def parts_as_json(value: Any) -> Any:
 class _World:
     """What the audits of a project share."""
 
-    def __init__(self, project: Project, versions: Sequence[JudgeVersion]) -> None:
+    def __init__(self, project: Project, versions: Sequence[JudgeVersion], sample: Sample | None) -> None:
         self.project = project
         self.versions = versions
-        self.ground: Ground = read_ground(project)
+        self.sample = sample
+        self.ground: Ground = read_ground(project, sample=sample)
         self.subjects: dict[Any, Subject] = read_subjects(versions)
-        self._verdicts = verdict_frame(project, versions)
-        self._preferences = judge_preference_frame(project, versions)
+        self._verdicts = verdict_frame(project, versions, sample=sample)
+        self._preferences = judge_preference_frame(project, versions, sample=sample)
         self._details: dict[Any, pd.DataFrame] = {}
         self._agreements: dict[frozenset[Any], tuple[Figure, Figure, Figure] | None] = {}
         self._learned: pd.Series[Any] | None = None
@@ -192,7 +204,7 @@ class _World:
     def detailed(self, version: JudgeVersion) -> pd.DataFrame:
         """Return a version's verdicts with their distributions, read once."""
         if version.pk not in self._details:
-            self._details[version.pk] = _detailed(version, self.ground)
+            self._details[version.pk] = _detailed(version, self.ground, self.sample)
         return self._details[version.pk]
 
     def agreement(self, one: JudgeVersion, other: JudgeVersion) -> tuple[Figure, Figure, Figure] | None:
@@ -222,7 +234,7 @@ class _World:
                 choices = self.preferences(own[-1]).set_index("pair_id")["choice"]
                 self._learned = choices.map(SIDE_OF)
             else:
-                self._learned = _fitted_sides(self.project, self.ground)
+                self._learned = _fitted_sides(self.project, self.ground, self.sample)
         return self._learned
 
 
@@ -253,7 +265,7 @@ def _audit(version: JudgeVersion, world: _World) -> Audit:
         calibration=_calibration(version, labels, decided, ground),
         bands=bands(decided, seed),
         coverage=coverage_curve(decided, seed),
-        criteria=_criteria(version, world.project, ground),
+        criteria=_criteria(version, world),
         alt_tests=[alt_test(labels, ground.votes, epsilon) for epsilon in EPSILONS],
         gate=gate._asdict(),
     )
@@ -276,11 +288,11 @@ def _inconsistency(version: JudgeVersion, world: _World) -> Inconsistency:
     )
 
 
-def _detailed(version: JudgeVersion, ground: Ground) -> pd.DataFrame:
+def _detailed(version: JudgeVersion, ground: Ground, sample: Sample | None) -> pd.DataFrame:
     """Return a version's verdicts with their distributions and `prob_from`. One query."""
     rows = (
         Verdict.objects.answered()
-        .filter(version=version)
+        .filter(in_sample(sample, "pair__prompt"), version=version)
         .exclude(order__in=SECOND_PASSES)
         .order_by("pair_id", "order")
         .values_list(*DISTRIBUTION_COLUMNS, "meta")
@@ -369,18 +381,18 @@ def _mean_gain(gain: "pd.Series[Any]", decided: pd.DataFrame, seed: int) -> Figu
     return mean_of(gain, decided["group"].reindex(gain.index), seed)
 
 
-def _fitted_sides(project: Project, ground: Ground) -> "pd.Series[Any]":
+def _fitted_sides(project: Project, ground: Ground, sample: Sample | None) -> "pd.Series[Any]":
     # Only libraries that are there already are held to one thread.
     import sklearn.linear_model  # noqa: F401
 
     try:
         # A fit of a dozen coefficients is ten times slower where threads share its tiny matrices.
         with threadpool_limits(limits=1):
-            fitted = fit_learned(project, seed=ground.seed)
+            fitted = fit_learned(project, seed=ground.seed, sample=sample)
     except TooFewLabels:
         return pd.Series(dtype=object)
     labelled = set(ground.people.index[ground.people["choice"].isin(["a", "b"])])
-    texts = Pair.objects.filter(project=project).values_list(
+    texts = Pair.objects.filter(in_sample(sample, "prompt"), project=project).values_list(
         "id", "prompt__group", "prompt__messages", "response_a__messages", "response_b__messages"
     )
     sides = {}
@@ -419,9 +431,15 @@ def _calibrated(version: JudgeVersion, prob_a: "pd.Series[float]") -> "pd.Series
     return prob_a.map(known).astype(float)
 
 
-def _criteria(version: JudgeVersion, project: Project, ground: Ground) -> list[ByCriterion]:
+def _criteria(version: JudgeVersion, world: _World) -> list[ByCriterion]:
     """Return the agreement with people's plurality criterion by criterion. Two queries."""
-    named = Preference.objects.current().filter(pair__project=project, is_extra=False, criterion__isnull=False)
+    ground = world.ground
+    named = Preference.objects.current().filter(
+        in_sample(world.sample, "pair__prompt"),
+        pair__project=world.project,
+        is_extra=False,
+        criterion__isnull=False,
+    )
     columns = ["criterion", "pair_id", "choice"]
     fields = ("criterion__name", "pair_id", "choice")
     judged = pd.DataFrame.from_records(list(named.filter(rater=version.rater_id).values_list(*fields)), columns=columns)

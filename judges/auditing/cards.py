@@ -12,6 +12,7 @@ import pandas as pd
 
 from annotation.agreeing import Agreement, Figure, agreement, cohen_kappa
 from annotation.models import Project
+from annotation.sampling import sample_of
 from judges.auditing.calibration import brier, calibration_error
 from judges.auditing.cycles import violated_triples
 from judges.auditing.favour import longer_gain, longer_preferred, self_preference
@@ -113,12 +114,16 @@ def judge_card(version: JudgeVersion) -> JudgeCard:
 def judge_cards(project: Project, versions: Iterable[JudgeVersion] | None = None) -> dict[Any, JudgeCard]:
     """Return the cards of a project's judge versions (all, or those given) by primary key.
 
-    Votes, lengths and frames are read once for all of them.
+    Votes, lengths and frames are read once for all of them, of a very large project those of a sample
+    (`annotation.sampling`); `n_pairs`, `n_verdicts` and what came of the calls are of all of it.
     """
     wanted = versions_of(project, versions)
-    ground = read_ground(project)
-    verdicts = dict(list(verdict_frame(project, wanted).groupby("version_id")))
-    preferences = dict(list(judge_preference_frame(project, wanted).groupby("version_id")))
+    if not wanted:
+        return {}
+    sample = sample_of(project)
+    ground = read_ground(project, sample=sample)
+    verdicts = dict(list(verdict_frame(project, wanted, sample=sample).groupby("version_id")))
+    preferences = dict(list(judge_preference_frame(project, wanted, sample=sample).groupby("version_id")))
     subjects = read_subjects(wanted)
     none_verdicts, none_preferences = verdict_frame(project, []), judge_preference_frame(project, [])
     return {
@@ -165,7 +170,7 @@ def card_of(
         judge=subject.judge,
         protocol=subject.protocol,
         kind=subject.kind,
-        n_pairs=len(preferences),
+        n_pairs=subject.labelled,
         n_verdicts=asked.answered,
         failed=rate_of(asked.failed, asked.answered + asked.failed, "verdicts asked for"),
         refused=rate_of(asked.refused, asked.answered + asked.failed, "verdicts asked for"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pandas as pd
 from django.db.models import Count, Q
@@ -9,8 +10,9 @@ from django.db.models import Count, Q
 from annotation.aggregating import consensus, vote_frame
 from annotation.aggregating.framing import read_frame
 from annotation.ids import id_text
-from annotation.models import Pair, Project
+from annotation.models import Pair, Preference, Project
 from annotation.models.pairs import joined_text
+from annotation.sampling import Sample, in_sample
 from judges.families import family_of
 from judges.models import SECOND_PASSES, JudgeVersion, ResponseFlag, VerdictState
 from judges.options import example_pairs
@@ -61,7 +63,10 @@ class Asked(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """The judge version a card is about. `examples` are the pairs that its prompt shows with people's answers."""
+    """The judge version a card is about, and how many pairs it labelled.
+
+    `examples` are the pairs that its prompt shows with people's answers.
+    """
 
     version_id: str
     judge: str
@@ -69,6 +74,7 @@ class Subject(NamedTuple):
     kind: str
     model: str
     asked: Asked
+    labelled: int = 0
     examples: frozenset[str] = frozenset()
 
     @property
@@ -77,10 +83,10 @@ class Subject(NamedTuple):
         return family_of(self.model)
 
 
-def read_ground(project: Project) -> Ground:
+def read_ground(project: Project, *, sample: Sample | None = None) -> Ground:
     """Return what a project's cards are measured against. Four queries, one of them a walk over all texts."""
-    votes = vote_frame(project)
-    pairs = _pairs(project)
+    votes = vote_frame(project, sample=sample)
+    pairs = _pairs(project, sample)
     flagged = set(ResponseFlag.objects.filter(response__prompt__project=project).values_list("response_id", flat=True))
     ids = {str(key) for key in flagged}
     hit = pairs["response_a"].isin(ids) | pairs["response_b"].isin(ids)
@@ -88,9 +94,9 @@ def read_ground(project: Project) -> Ground:
 
 
 def read_subjects(versions: Iterable[JudgeVersion]) -> dict[Any, Subject]:
-    """Return the subjects by the versions' primary keys. One query."""
+    """Return the subjects by the versions' primary keys. Two queries."""
     wanted = list(versions)
-    asked = _asked(wanted)
+    asked, labelled = _asked(wanted), _labelled(wanted)
     return {
         version.pk: Subject(
             version_id=str(version.pk),
@@ -99,6 +105,7 @@ def read_subjects(versions: Iterable[JudgeVersion]) -> dict[Any, Subject]:
             kind=version.judge.kind,
             model=version.model,
             asked=asked[version.pk],
+            labelled=labelled.get(version.rater_id, 0),
             examples=frozenset(str(pair_id) for pair_id in example_pairs(version)),
         )
         for version in wanted
@@ -125,15 +132,22 @@ def _asked(versions: list[JudgeVersion]) -> dict[Any, Asked]:
     return {pk: Asked(*counts) for pk, *counts in counted.values_list("pk", *fields)}
 
 
-def _pairs(project: Project) -> pd.DataFrame:
-    frame = read_frame(_measured(project), ["pair_id", *PAIR_COLUMNS], ids=_IDS, numbers=("length_a", "length_b"))
+def _labelled(versions: list[JudgeVersion]) -> dict[UUID, int]:
+    """Return how many pairs each version labelled, by its rater."""
+    labels = Preference.objects.counted().filter(rater__in=[version.rater_id for version in versions])
+    return dict(labels.values_list("rater_id").annotate(n=Count("id")).order_by("rater_id"))
+
+
+def _pairs(project: Project, sample: Sample | None) -> pd.DataFrame:
+    rows, columns = _measured(project, sample), ["pair_id", *PAIR_COLUMNS]
+    frame = read_frame(rows, columns, ids=_IDS, numbers=("length_a", "length_b"))
     return frame.set_index("pair_id")
 
 
-def _measured(project: Project) -> Iterator[tuple[Any, ...]]:
+def _measured(project: Project, sample: Sample | None) -> Iterator[tuple[Any, ...]]:
     """Yield `pair_id` and `PAIR_COLUMNS` of each pair: texts are read with it and forgotten, not held by response."""
     sides = [(id_text(f"response_{side}_id"), f"response_{side}__messages", f"response_{side}__model") for side in "ab"]
-    rows = Pair.objects.filter(project=project).values_list(
+    rows = Pair.objects.filter(in_sample(sample, "prompt"), project=project).values_list(
         id_text("id"), "prompt__group", id_text("prompt_id"), *sides[0], *sides[1]
     )
     families: dict[str, str] = {}

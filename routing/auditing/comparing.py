@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from annotation.models import Project
+from annotation.sampling import Sample
 from judges.models import JudgeVersion
 from routing.auditing.estimating import Measured, applied_plans, read_measured
 from routing.auditing.inferring import Estimate, estimate_share
@@ -43,10 +44,10 @@ class Comparison(NamedTuple):
     text: str
 
 
-def compare_rounds(project: Project) -> Comparison:
+def compare_rounds(project: Project, *, sample: Sample | None = None) -> Comparison:
     """Return what each applied plan found, beside what its audit slice found. Each judge's labels are the plan's own.
 
-    Contested pairs count for neither side. Two queries a judge and one for each of its plans.
+    Contested pairs count for neither side. Two queries a judge and two for each of its plans.
     """
     plans = applied_plans(project)
     if not plans:
@@ -56,7 +57,7 @@ def compare_rounds(project: Project) -> Comparison:
         version_id = plan.figures["judge"]["version_id"]
         if version_id not in measured:
             version = JudgeVersion.objects.select_related("judge").get(pk=version_id)
-            measured[version_id] = read_measured(project, version, plans)
+            measured[version_id] = read_measured(project, version, plans, sample=sample)
     found = [_found(measured[plan.figures["judge"]["version_id"]], number) for number, plan in enumerate(plans)]
     rounds = [_figures(number, [one]) for number, one in enumerate(found, start=1)]
     cumulated = [_figures(number, found[:number]) for number in range(1, len(found) + 1)]

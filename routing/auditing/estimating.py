@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from django.db.models import Exists, OuterRef, QuerySet
 
 from annotation.aggregating import consensus, vote_frame
 from annotation.models import Choice, Origin, Preference, Project
+from annotation.sampling import Sample, in_sample
 from judges.models import JudgeVersion
 from routing.auditing.inferring import Drawn, Estimate, Terms, estimate_share, join_draws
 from routing.models import Plan, PlanState, RouteSource
@@ -64,10 +66,15 @@ class Measured(NamedTuple):
     votes: pd.DataFrame
 
 
-def read_measured(project: Project, version: JudgeVersion, plans: Sequence[Plan]) -> Measured:
-    """Read a judge's labels, people's answers given here and the draws of applied plans. Two queries and one a plan."""
-    frame = _labelled_pairs(project, version)
-    everything = vote_frame(project)
+def read_measured(
+    project: Project, version: JudgeVersion, plans: Sequence[Plan], *, sample: Sample | None = None
+) -> Measured:
+    """Read a judge's labels, people's answers given here and the draws of applied plans. Two queries and two a plan.
+
+    A `sample` narrows the rows. Its groups are drawn whatever the plans drew, so the odds of their pairs stay the same.
+    """
+    frame = _labelled_pairs(project, version, sample)
+    everything = vote_frame(project, sample=sample)
     here = everything["origin"].isin(GIVEN_HERE)
     votes = everything[here]
     people = consensus(votes)["choice"].reindex(frame.index)
@@ -75,7 +82,7 @@ def read_measured(project: Project, version: JudgeVersion, plans: Sequence[Plan]
     frame["answered"] = frame.index.isin(set(votes["pair_id"]))
     frame["settled"] = frame["right"].notna()
     frame["recorded"] = frame.index.isin(consensus(everything[~here]).index)
-    return Measured(version, frame, [_round(plan, version, frame) for plan in plans], votes)
+    return Measured(version, frame, [_round(plan, version, frame, sample) for plan in plans], votes)
 
 
 def applied_plans(project: Project) -> list[Plan]:
@@ -85,12 +92,16 @@ def applied_plans(project: Project) -> list[Plan]:
     )
 
 
-def _labelled_pairs(project: Project, version: JudgeVersion) -> pd.DataFrame:
+def _labelled(version: JudgeVersion) -> "QuerySet[Preference]":
+    """Return the answers of a judge that decide."""
+    return Preference.objects.counted().filter(rater_id=version.rater_id).exclude(choice=Choice.UNSURE)
+
+
+def _labelled_pairs(project: Project, version: JudgeVersion, sample: Sample | None) -> pd.DataFrame:
     columns = ("group", "category", "language", "model_a", "model_b", "choice", "prob_a")
     rows = (
-        Preference.objects.counted()
-        .filter(rater_id=version.rater_id, pair__project=project)
-        .exclude(choice=Choice.UNSURE)
+        _labelled(version)
+        .filter(in_sample(sample, "pair__prompt"), pair__project=project)
         .order_by("pair_id")
         .values_list(
             "pair_id",
@@ -109,8 +120,9 @@ def _labelled_pairs(project: Project, version: JudgeVersion) -> pd.DataFrame:
     return frame.set_index("pair_id")
 
 
-def _round(plan: Plan, version: JudgeVersion, frame: pd.DataFrame) -> Round:
-    fields = plan.routes.values_list("pair_id", "source", "p_wrong", "selection_prob")
+def _round(plan: Plan, version: JudgeVersion, frame: pd.DataFrame, sample: Sample | None) -> Round:
+    routes_read = plan.routes.filter(in_sample(sample, "pair__prompt"))
+    fields = routes_read.values_list("pair_id", "source", "p_wrong", "selection_prob")
     routes = pd.DataFrame.from_records(list(fields), columns=["pair_id", "source", "p_wrong", "odds"])
     routes.index = pd.Index(routes["pair_id"].astype(str))
     drawn = routes.index[routes["source"].isin([RouteSource.PEOPLE, RouteSource.AUDIT])]
@@ -129,8 +141,16 @@ def _round(plan: Plan, version: JudgeVersion, frame: pd.DataFrame) -> Round:
         odds=np.asarray(routes["odds"].astype(float).fillna(0.0), dtype=np.float64),
         expected=np.asarray(expected.fillna(0.5 if np.isnan(mean) else mean), dtype=np.float64),
         p_wrong=np.asarray(p_wrong, dtype=np.float64),
-        complete=bool(frame["answered"].to_numpy()[frame.index.isin(drawn)].all()),
+        complete=_is_complete(plan, version),
     )
+
+
+def _is_complete(plan: Plan, version: JudgeVersion) -> bool:
+    """Say whether every pair that a plan asked about, of those the judge labelled, was answered here, sample or not."""
+    mine = OuterRef("pair_id")
+    heard = Preference.objects.counted().of_people().filter(pair_id=mine, rater__origin__in=GIVEN_HERE)
+    asked = plan.routes.filter(source__in=[RouteSource.PEOPLE, RouteSource.AUDIT])
+    return not asked.filter(Exists(_labelled(version).filter(pair_id=mine)), ~Exists(heard)).exists()
 
 
 def draws_of(measured: Measured) -> list[Drawn]:
@@ -223,16 +243,16 @@ def join_rounds(measured: Measured) -> Joined:
     )
 
 
-def judge_accuracy(plan: Plan, version: JudgeVersion | None = None) -> dict[str, Any]:
+def judge_accuracy(plan: Plan, version: JudgeVersion | None = None, *, sample: Sample | None = None) -> dict[str, Any]:
     """Return how often a judge (the plan's own by default) agrees with people over the pairs the plan was drawn from.
 
     Another judge is measured on the pairs it labelled, by the same draw, so there is no bias either way.
     `{"estimate", "low", "high", "answers", "from"}`, or `{"note": "too few labels (n of 30)"}`. Until every pair asked
-    has an answer only the audit slice counts. Contested pairs are left out. Four queries.
+    has an answer only the audit slice counts. Contested pairs are left out. Five queries.
     """
     if version is None:
         version = JudgeVersion.objects.select_related("judge").get(pk=plan.figures["judge"]["version_id"])
-    measured = read_measured(plan.project, version, [plan])
+    measured = read_measured(plan.project, version, [plan], sample=sample)
     [drawn] = measured.rounds
     # Answers given without the plan are no part of its draw.
     inside = measured._replace(frame=measured.frame[drawn.pool], rounds=[_within(drawn)])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from annotation.models import Project
+from annotation.sampling import Sample, in_sample
 from judges.flagging import flagged_pairs
 from judges.models import JudgeVersion
 from routing.auditing.accepting import acceptance_of
@@ -74,22 +75,24 @@ class AuditReport(NamedTuple):
         return self.naive.value - self.judge.value
 
 
-def audit_report(project: Project) -> AuditReport | None:
+def audit_report(project: Project, *, sample: Sample | None = None, with_slices: bool = True) -> AuditReport | None:
     """Return the audit of the judge whose labels stand by the plan applied last; None before any plan.
 
     Parts are: where the label comes from, category, language, length, how sure the judge is, the pair of models; a part
-    that all pairs share is left out. Two queries for the plans, one a plan, and some for the texts' measures.
+    that all pairs share is left out. They take the texts' measures, which are kept where they are new, so who reads in
+    a transaction that may only read does `with_slices=False`. Two queries for the plans, two a plan, and some for the
+    measures.
     """
     plans = applied_plans(project)
     if not plans:
         return None
     figures = plans[-1].figures["judge"]
     version = JudgeVersion.objects.select_related("judge").get(pk=figures["version_id"])
-    joined = join_rounds(read_measured(project, version, plans))
+    joined = join_rounds(read_measured(project, version, plans, sample=sample))
     frame = joined.measured.frame
-    labels = _labels(project).reindex(frame.index)
+    labels = _labels(project, sample).reindex(frame.index)
     kept = _labelled_alone(project, joined, plans[-1]) if figures["labels"] else None
-    slices = [_slice(joined, by, name, rows, kept) for by, name, rows in _parts(project, joined)]
+    parts = _parts(project, joined) if with_slices else ()
     human = labels["source"].isin([LabelSource.HUMAN, LabelSource.ADJUDICATED])
     decided = human & labels["choice"].fillna("").ne("")
     lasting = labels.loc[decided, "p_correct"].astype(float).mean()
@@ -108,7 +111,7 @@ def audit_report(project: Project) -> AuditReport | None:
         human=int(decided.sum()),
         contested=int((human & ~decided).sum()),
         lasting=None if np.isnan(lasting) else float(lasting),
-        slices=slices,
+        slices=[_slice(joined, by, name, rows, kept) for by, name, rows in parts],
     )
 
 
@@ -127,8 +130,9 @@ def _none_stand() -> Estimate:
     return Estimate(None, None, None, 0, "no label of a judge stands: the plan's judge may not label alone")
 
 
-def _labels(project: Project) -> pd.DataFrame:
-    rows = Label.objects.filter(pair__project=project).values_list("pair_id", "source", "choice", "p_correct")
+def _labels(project: Project, sample: Sample | None) -> pd.DataFrame:
+    labels = Label.objects.filter(in_sample(sample, "pair__prompt"), pair__project=project)
+    rows = labels.values_list("pair_id", "source", "choice", "p_correct")
     frame = pd.DataFrame.from_records(list(rows), columns=["pair_id", "source", "choice", "p_correct"])
     return frame.set_index(frame.pop("pair_id").astype(str))
 

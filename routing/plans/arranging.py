@@ -80,10 +80,14 @@ def cluster_texts(texts: list[str], seed: int) -> npt.NDArray[np.intp]:
         if number < 2:
             return np.zeros(len(texts), dtype=np.intp)
         model = KMeans(n_clusters=number, n_init=1, random_state=seed % 2**32).fit(vectors)
+        found = np.empty(len(distinct), dtype=np.intp)
+        found[sample] = model.predict(vectors)
         del vectors
+        others = np.delete(np.arange(len(distinct)), sample)
         # A vector is eight times as large as a short text: never those of all texts at once.
-        chunks = (distinct[start : start + TEXTS_PER_CHUNK] for start in range(0, len(distinct), TEXTS_PER_CHUNK))
-        found = np.concatenate([model.predict(embed_texts(chunk).astype(np.float64)) for chunk in chunks])
+        for start in range(0, len(others), TEXTS_PER_CHUNK):
+            chunk = others[start : start + TEXTS_PER_CHUNK]
+            found[chunk] = model.predict(embed_texts([distinct[place] for place in chunk.tolist()]).astype(np.float64))
     cluster_of = dict(zip(distinct, found.tolist(), strict=True))
     return np.fromiter((cluster_of[text] for text in texts), dtype=np.intp, count=len(texts))
 

@@ -164,9 +164,9 @@ def measured(pair: PairTexts) -> tuple[Any, ...]:
     )
 
 
-def similarity(pair: PairTexts) -> float:
+def similarity(response_a: Sequence[dict[str, Any]], response_b: Sequence[dict[str, Any]]) -> float:
     """Return the words that both responses have over all that either has, 0 to 1: one of the `MEASURES`, alone."""
-    a, b = (frozenset(WORD.findall(joined(side).lower())) for side in (pair.response_a, pair.response_b))
+    a, b = (frozenset(WORD.findall(joined(side).lower())) for side in (response_a, response_b))
     return _shared(a, b)
 
 

@@ -11,6 +11,7 @@ from django.db.models import Count, Max, Sum
 
 from annotation.ids import id_text, spelled_ids
 from annotation.models import Pair, Preference, Project
+from annotation.sampling import Sample, in_sample
 from judges.frames import judge_preference_frame, verdict_frame
 from judges.models import JudgeKind, JudgeVersion, Verdict
 from routing.models import TableKind
@@ -108,18 +109,26 @@ def read_measures(project: Project, *, keep: bool = True) -> pd.DataFrame:
     return with_language(about.join(measured))
 
 
-def read_similarity(project: Project) -> "pd.Series[float]":
+def read_similarity(project: Project, *, sample: Sample | None = None) -> "pd.Series[float]":
     """Return the `similarity` of each pair by its id: as kept, else from the texts, where none was measured yet.
 
     Nothing is written, so this may be called in a transaction that only reads; texts are read 2,000 pairs at a time.
     """
-    kept = load_table(project, TableKind.MEASURES, version=measuring.VERSION)
-    pairs = Pair.objects.in_project(project).values_list(id_text("id")).iterator(chunk_size=ROWS_PER_FETCH)
-    ids = pd.Index(spelled_ids(key for (key,) in pairs), dtype=object)
+    pairs = Pair.objects.in_project(project).filter(in_sample(sample, "prompt")).values_list(id_text("id"))
+    keys = pairs.iterator(chunk_size=ROWS_PER_FETCH)
+    ids = pd.Index(spelled_ids(key for (key,) in keys), dtype=object)
+    kept = load_table(
+        project,
+        TableKind.MEASURES,
+        version=measuring.VERSION,
+        columns=["similarity"],
+        pair_ids=None if sample is None else list(ids),
+    )
     known = pd.Series(float("nan"), index=ids) if kept is None else kept["similarity"].astype(float).reindex(ids)
     new = known.index[known.isna()]
+    texts = _stored(new, "response_a__messages", "response_b__messages")
     # Both are in the order of ids.
-    known[new] = np.fromiter((measuring.similarity(pair) for pair in _texts(new)), dtype=float, count=len(new))
+    known[new] = np.fromiter((measuring.similarity(a, b) for _, a, b in texts), dtype=float, count=len(new))
     return known
 
 
@@ -153,13 +162,16 @@ def _about(project: Project) -> pd.DataFrame:
 
 
 def _texts(pair_ids: pd.Index) -> Iterator[PairTexts]:
+    rows = _stored(pair_ids, "prompt__messages", "response_a__messages", "response_b__messages")
+    for pair_id, prompt, response_a, response_b in rows:
+        yield PairTexts(str(pair_id), "", prompt, "", response_a, response_b, "", "")
+
+
+def _stored(pair_ids: pd.Index, *fields: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the id and these fields of each pair, in the order of ids; one query for every 2,000."""
     for start in range(0, len(pair_ids), ROWS_PER_FETCH):
         ids = [UUID(pair_id) for pair_id in pair_ids[start : start + ROWS_PER_FETCH]]
-        rows = Pair.objects.filter(pk__in=ids).order_by("id")
-        for pair_id, prompt, response_a, response_b in rows.values_list(
-            "id", "prompt__messages", "response_a__messages", "response_b__messages"
-        ):
-            yield PairTexts(str(pair_id), "", prompt, "", response_a, response_b, "", "")
+        yield from Pair.objects.filter(pk__in=ids).order_by("id").values_list("id", *fields)
 
 
 def _fingerprint(project: Project, measures: pd.DataFrame) -> str:

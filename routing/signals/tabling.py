@@ -14,15 +14,28 @@ from routing.models import SignalTable, TableKind
 
 
 def load_table(
-    project: Project, kind: TableKind, *, version: str, key: str = "", fingerprint: str = ""
+    project: Project,
+    kind: TableKind,
+    *,
+    version: str,
+    key: str = "",
+    fingerprint: str = "",
+    columns: list[str] | None = None,
+    pair_ids: list[str] | None = None,
 ) -> pd.DataFrame | None:
-    """Return the kept frame (index `pair_id`), None where there is none of this version and fingerprint. One query."""
+    """Return the kept frame (index `pair_id`), None where there is none of this version and fingerprint. One query.
+
+    `columns` and `pair_ids` narrow it; what is left out is not held.
+    """
     kept = (
         SignalTable.objects.filter(project=project, kind=kind, key=key, version=version, fingerprint=fingerprint)
         .values_list("data", flat=True)
         .first()
     )
-    return None if kept is None else pd.read_parquet(io.BytesIO(kept))
+    if kept is None:
+        return None
+    wanted = None if pair_ids is None else [("pair_id", "in", pair_ids)]
+    return pd.read_parquet(io.BytesIO(kept), columns=columns, filters=wanted)
 
 
 def store_table(

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from annotation.commanding import ProjectCommand
-from exports.reporting import REPORTS
+from exports.reporting import REPORTS, make_report
 from exports.reporting.stating import is_figure
 from exports.showing import show_judges
 from routing.showing import console_on
@@ -20,7 +20,9 @@ class Command(ProjectCommand):
 
     def run(self, **options: Any) -> dict[str, Any]:
         project = self.project(options["slug"])
-        report = REPORTS[options["report"]](project)
+        report = make_report(project, options["report"])
+        if "sample" in report:
+            self.stdout.write(report["sample"]["sentence"])
         if options["report"] == "judges" and not options["full"]:
             show_judges(report, console_on(self.stdout))
             self.stdout.write(f"Every figure with its interval: --full, --json, or /projects/{project.slug}/judges/.")
