@@ -114,11 +114,14 @@ class LedgerEntry(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="ledger")
+    # Two indexes below begin with the project and the person.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, db_index=False, related_name="ledger")
     key = models.CharField(max_length=200)
     kind = models.CharField(max_length=8, choices=EntryKind)
     amount_usd = models.DecimalField(max_digits=12, decimal_places=4)
-    rater = models.ForeignKey("annotation.Rater", on_delete=models.RESTRICT, null=True, blank=True, related_name="+")
+    rater = models.ForeignKey(
+        "annotation.Rater", on_delete=models.RESTRICT, null=True, blank=True, db_index=False, related_name="+"
+    )
     assignment = models.ForeignKey(
         "annotation.Assignment", on_delete=models.RESTRICT, null=True, blank=True, related_name="ledger"
     )

@@ -1,9 +1,10 @@
 """Who judges, and what they said. People and judges share these tables, so that every report compares them alike."""
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
+from django.db.models.functions import Coalesce
 
 from annotation.ids import new_id
 from annotation.models.money import LedgerEntry
@@ -59,18 +60,30 @@ class Basis(models.TextChoices):
     BEST_WORST = "best_worst", "The best and the worst of several responses"
 
 
+def _summed(of_a_rater: "models.QuerySet[Any]", total: models.Aggregate) -> models.Subquery:
+    return models.Subquery(of_a_rater.order_by().values("rater").annotate(total=total).values("total"))
+
+
+def _counted(of_a_rater: "models.QuerySet[Any]") -> Coalesce:
+    return Coalesce(_summed(of_a_rater, models.Count("pk")), 0)
+
+
 class RaterQuerySet(models.QuerySet["Rater"]):
     """Reads of raters."""
 
     def counted(self) -> Self:
-        """Return them with project, rate, number of answers, their pay, and of gold pairs leased: one query."""
-        answered = models.Q(assignments__state__in=["submitted", "extra"])
-        gold = models.Q(assignments__gold__isnull=False) & ~models.Q(assignments__state="expired")
-        earned = LedgerEntry.objects.earned().filter(rater=models.OuterRef("pk")).order_by()
+        """Return them with project, rate, number of answers, their pay, and of gold pairs leased: one query.
+
+        Each is a subquery, served by an index: joined and grouped, project and account would stand beside every answer.
+        """
+        from annotation.models.tasks import Assignment  # names raters itself
+
+        mine = Assignment.objects.filter(rater=models.OuterRef("pk"))
+        earned = LedgerEntry.objects.earned().filter(rater=models.OuterRef("pk"))
         return self.select_related("project__rate").annotate(
-            answered=models.Count("assignments", filter=answered),
-            gold_asked=models.Count("assignments", filter=gold),
-            earned_usd=models.Subquery(earned.values("rater").annotate(usd=models.Sum("amount_usd")).values("usd")),
+            answered=_counted(mine.answered()),
+            gold_asked=_counted(mine.filter(gold__isnull=False).exclude(state="expired")),
+            earned_usd=_summed(earned, models.Sum("amount_usd")),
         )
 
     def at_work(self, user: "uuid.UUID", slug: str) -> Self:
@@ -212,7 +225,8 @@ class Preference(AnswerBase):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="preferences")
-    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="preferences")
+    # `preference_by_rater` begins with it.
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, db_index=False, related_name="preferences")
     criterion = models.ForeignKey(Criterion, on_delete=models.CASCADE, null=True, blank=True)
     choice = models.CharField(max_length=8, choices=Choice)
     strength = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1 slightly, 2 better, 3 much better.")

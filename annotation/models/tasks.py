@@ -78,12 +78,14 @@ class Task(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
-    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="tasks")
+    # Without an index of its own where one of those below begins with it: every answer writes them all.
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, db_index=False, related_name="tasks")
     slate = models.ForeignKey(
         Slate,
         on_delete=models.CASCADE,
         null=True,
         blank=True,
+        db_index=False,
         related_name="tasks",
         help_text="Several responses to order at once; `pair` is the one it was opened for.",
     )
@@ -163,8 +165,9 @@ class Assignment(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments")
-    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, related_name="assignments")
+    # As with tasks.
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, db_index=False, related_name="assignments")
+    rater = models.ForeignKey(Rater, on_delete=models.CASCADE, db_index=False, related_name="assignments")
     state = models.CharField(max_length=12, choices=AssignmentState, default=AssignmentState.LEASED)
     slot = models.PositiveIntegerField(null=True)
     place = models.PositiveSmallIntegerField(
@@ -243,6 +246,8 @@ class Assignment(models.Model):
             models.Index(fields=["lease_until"], condition=models.Q(state="leased"), name="assignment_leases"),
             # A person's held and finished work.
             models.Index(fields=["rater", "state", "finished_at"], name="assignment_by_rater"),
+            # How many gold pairs a person was led to: looked up at each of their answers.
+            models.Index(fields=["rater"], condition=models.Q(gold__isnull=False), name="assignment_gold_by_rater"),
         ]
 
     def __str__(self) -> str:
