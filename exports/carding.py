@@ -15,6 +15,7 @@ from exports.disclosing import (
     MAINTENANCE,
     USES,
     Disclosure,
+    all_licences,
     demographics,
     licences_of,
     personal_data,
@@ -23,11 +24,12 @@ from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.reporting.telling import told
-from exports.settings import plain_licence
+from exports.settings import UNKNOWN_LICENCE, plain_licence
 from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
+OTHER = "other"
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TERMS_IN_WORDS = {"free": "others may train on its outputs", "restricted": "others may not train on its outputs"}
 TITLES = {
@@ -57,7 +59,7 @@ def card_head(
     tables = [name for name in profiles if PROFILES[name].document_head is None]
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
-        "license": _licence_ids(licences_of(report)),
+        **_licence(all_licences(report["counts"])),
         "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
@@ -76,11 +78,16 @@ def card_head(
     return head
 
 
-def _licence_ids(names: Sequence[str]) -> str | list[str]:
-    """Return licences as the Hub names them: in small letters, and `other` for what can be no name there."""
-    plain = dict.fromkeys(map(plain_licence, names))
-    found = list(dict.fromkeys(name if LICENCE_ID.fullmatch(name) else "other" for name in plain)) or ["unknown"]
-    return found[0] if len(found) == 1 else found
+def _licence(names: Sequence[str]) -> dict[str, str]:
+    """Return what the Hub shows of the licence: the one of all rows, else `other`, named by all that rows are under.
+
+    Names are in small letters there, and `other` stands for what can be none. A list would read as a choice.
+    """
+    plain = sorted(set(map(plain_licence, names)))
+    found = list(dict.fromkeys(name if LICENCE_ID.fullmatch(name) else OTHER for name in plain))
+    if len(plain) == 1:
+        return {"license": found[0]}
+    return {"license": OTHER, "license_name": "-and-".join(found)}
 
 
 def languages_of(project: Project) -> list[str]:
@@ -305,13 +312,13 @@ def _reports(report: Mapping[str, Any]) -> list[str]:
 
 def _licences(report: Mapping[str, Any]) -> list[str]:
     """Return what is known of licences and of models' terms, with counts over the rows of the first profile."""
-    settings, counts = report["settings"], next(iter(report["counts"]["profiles"].values()))
-    known = sum(counts["licenses"].values())
-    said = [f"{n:,} rows: {escape(name)}." for name, n in counts["licenses"].items()]
-    if known < counts["rows"]:
-        said.append(
-            f"{counts['rows'] - known:,} rows: not stated in `license`; to be settled with the owner of the texts."
-        )
+    settings, (first, counts) = report["settings"], next(iter(report["counts"]["profiles"].items()))
+    stated = licences_of(report["counts"], first)
+    said = [f"{n:,} rows: {escape(name)}." for name, n in stated.items() if name != UNKNOWN_LICENCE]
+    if unknown := stated.get(UNKNOWN_LICENCE):
+        said.append(f"{unknown:,} rows: not stated in `license`; to be settled with the owner of the texts.")
+    if len(all_licences(report["counts"])) > 1:
+        said.append("No one licence covers all rows: each row is under its own, and the whole under all of them.")
     if settings["licences_allowed"]:
         said.append(f"Only these were let in: {', '.join(map(escape, settings['licences_allowed']))}.")
     reasons = ("licence", "licence_unknown", "terms", "terms_unknown")

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from annotation.models import Project
 from exports.carding import languages_of, one_line
-from exports.disclosing import Disclosure, licences_of
+from exports.disclosing import Disclosure, all_licences
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.writing import WrittenFile, hash_files, write_json
@@ -77,7 +77,7 @@ def catalog_of(
     """
     tables = {name: mine for name, mine in columns.items() if PROFILES[name].document_head is None}
     named = {
-        "license": licences_of(disclosure.report),
+        "license": all_licences(disclosure.report["counts"]),
         "inLanguage": languages_of(project),
         **{f"rai:{name}": told for name, told in disclosure.fields().items()},
     }

@@ -3,10 +3,13 @@
 Everything is from the export's report, so that both files say the same and nothing that the report does not hold.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from annotation.models import Criterion, Project
+from exports.profiles import PROFILES
+from exports.settings import UNKNOWN_LICENCE
 
 LIMITATIONS = (
     "A preference says which of two responses a rater would rather have, under these guidelines and at that time. It "
@@ -187,11 +190,22 @@ def demographics(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def licences_of(report: Mapping[str, Any]) -> list[str]:
-    """Return the licences of an export's rows, the export's own first."""
-    named = report["settings"]["license"]
-    found = {name for one in report["counts"]["profiles"].values() for name in one["licenses"]}
-    return [*([named] if named else []), *sorted(found - {named})]
+def licences_of(counts: Mapping[str, Any], profile: str) -> dict[str, int]:
+    """Return how many rows of a profile are under each licence, `unknown` where none is stated.
+
+    A profile without a column for it tells of none: all pairs of the export are counted instead.
+    """
+    if not any(column.name == "license" for column in PROFILES[profile].columns):
+        return dict(counts["licences"])
+    mine = counts["profiles"][profile]
+    stated: Counter[str] = Counter(mine["licenses"])
+    stated[UNKNOWN_LICENCE] += mine["rows"] - stated.total()
+    return dict(sorted((+stated).items()))
+
+
+def all_licences(counts: Mapping[str, Any]) -> list[str]:
+    """Return the licences of all rows of an export: whoever takes it is bound by each, not free to choose one."""
+    return sorted({name for profile in counts["profiles"] for name in licences_of(counts, profile)})
 
 
 def _tally(counts: Mapping[str, int]) -> str:

@@ -1,5 +1,6 @@
 """One pass over a project: every pair read, decided upon and put on disk, with what all rows of the export share."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from exports.profiles.reasoning import opposing_rationales
 from exports.reading import read_records
 from exports.records import Message, Record
 from exports.screening import Gate
-from exports.settings import SnapshotSettings
+from exports.settings import UNKNOWN_LICENCE, SnapshotSettings
 from exports.splitting import SplitKeys, Splitter
 from exports.spooling import Spool
 
@@ -31,6 +32,7 @@ class Gathered(NamedTuple):
 
     `gate` knows what texts held of personal data, `groups` what may be told of people. `relabelled` and `fragile` are
     under weights of criteria: labels that these turned, and those that weights a fifth larger or smaller would turn.
+    `licences` counts the pairs that may be in a file.
     """
 
     tested: NDArray[np.bool_]
@@ -38,6 +40,7 @@ class Gathered(NamedTuple):
     opposing_rationales: int
     relabelled: int
     fragile: int
+    licences: dict[str, int]
     gate: Gate
     groups: Groups
 
@@ -70,7 +73,10 @@ def gather(
     gate.refuse_blocked()
     components = splitter.components(lambda place: _asked(spool.get(place).record))
     tested = splitter.split(components, test_share=settings.test_share, seed=settings.seed)
-    return Gathered(tested, survey.context(), survey.opposing, survey.relabelled, survey.fragile, gate, groups)
+    licences = dict(sorted(survey.licences.items()))
+    return Gathered(
+        tested, survey.context(), survey.opposing, survey.relabelled, survey.fragile, licences, gate, groups
+    )
 
 
 def _asked(record: Record) -> str:
@@ -103,6 +109,7 @@ class _Survey:
 
     def __init__(self, settings: SnapshotSettings) -> None:
         self.opposing = self.relabelled = self.fragile = 0
+        self.licences: Counter[str] = Counter()
         self._settings = settings
         self._with_margin = dict.fromkeys(AUTOMATIC_MARGINS, True)
         self._has_tools = False
@@ -113,6 +120,7 @@ class _Survey:
         record, decision = entry
         if decision.left_out in NEVER_WRITTEN:
             return
+        self.licences[record.license or self._settings.license or UNKNOWN_LICENCE] += 1
         self._people.update(vote.person for vote in record.votes)
         self._judges.update(full_name(one) for one in record.judgements)
         self._has_tools |= bool(record.tools)

@@ -205,7 +205,7 @@ def _secrets(text: str) -> Iterator[Found]:
 
 
 # What a text must have for a search to be worth its while, looked for with as few passes as will do.
-_FOUR_DIGITS = re.compile(r"\d(?:[ ()/.-]{0,2}\d){3}")
+_DIGITS = re.compile(r"\d(?:[ ()/.-]{0,2}\d){3,}")
 _SEVEN_DIGITS = re.compile(r"\d(?:[ ()/.-]{0,2}\d){6}")
 _THIRTEEN_DIGITS = re.compile(r"\d(?:[ -]?\d){12}")
 _ACCOUNT = re.compile(r"[A-Z]{2}\d\d ?[A-Z0-9]{4}")
@@ -220,11 +220,12 @@ def _looks_for(text: str) -> Iterator[Look]:
     if "@" in text:
         yield _emails
     has_address = text.count(":") >= LEAST_COLONS and _COLONS.search(text)
-    if _FOUR_DIGITS.search(text):
-        has_address = has_address or _FOUR_PARTS.search(text)
-        if _SEVEN_DIGITS.search(text):
+    # Where four digits or more stand together; no pattern below reaches over a line's end.
+    if digits := "\n".join(_DIGITS.findall(text)):
+        has_address = has_address or _FOUR_PARTS.search(digits)
+        if _SEVEN_DIGITS.search(digits):
             yield _phones
-            if _THIRTEEN_DIGITS.search(text):
+            if _THIRTEEN_DIGITS.search(digits):
                 yield _cards
             if _ACCOUNT.search(text):
                 yield _ibans

@@ -4,7 +4,6 @@ Every profile is a function of these records, so two databases that hold the sam
 """
 
 import json
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from annotation.models.pairs import canonical, content_hash, hash_canonical
@@ -109,8 +108,7 @@ class Resolved(NamedTuple):
     provenance: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One pair with all that is known about it. `label` is None where nobody has labelled it.
 
     `tools` is the JSON the imported record had under `tools`, or empty. `calls` are read only where a profile wants
@@ -144,7 +142,7 @@ class Record:
 
     def with_texts(self, **changes: Any) -> "Record":
         """Return the record with other texts."""
-        return replace(self, **changes)
+        return self._replace(**changes)
 
     @property
     def tools(self) -> str:
@@ -194,7 +192,7 @@ def with_content_ids(record: Record) -> Record:
         group=record.prompt_group,
         external_id=record.external_id,
     )
-    return replace(record, **ids._asdict())
+    return record._replace(**ids._asdict())
 
 
 def as_text(messages: list[Message]) -> str:

@@ -247,6 +247,7 @@ def _write_all(
         # The first profile's counts stand on top as well: most exports have one.
         **by_profile[profiles[0].name],
         "margin": gathered.context.margin,
+        "licences": gathered.licences,
         "relabelled": gathered.relabelled,
         "fragile": gathered.fragile,
         "personal_data": gathered.gate.as_dict(),

@@ -19,6 +19,8 @@ SIDES: tuple[Split, Split] = ("train", "test")
 # Short answers ("Yes.", an empty one) recur under unrelated prompts and would tie the whole set together.
 SHARED_RESPONSE_CHARACTERS = 40
 TIES_PER_CHUNK = 1_000_000
+# Signatures are made of so many runs together: numpy's calls take longer than the few runs of one prompt.
+RUNS_AT_ONCE = 2000
 
 
 class SplitKeys(NamedTuple):
@@ -40,6 +42,7 @@ class Splitter:
         self._bands = bytearray()
         self._banded = array("I")
         self._texts: set[int] = set()
+        self._unsigned: list[frozenset[int]] = []
 
     def add(self, keys: SplitKeys) -> None:
         """Note what the next pair shares with others."""
@@ -59,9 +62,17 @@ class Splitter:
         """Note a text's signature the first time it comes: pairs of the same text are tied anyway."""
         if tie not in self._texts:
             self._texts.add(tie)
-            if (bands := bands_of(runs_in(words))) is not None:
-                self._bands += bands.tobytes()
+            if runs := runs_in(words):
                 self._banded.append(number)
+                self._unsigned.append(runs)
+                if sum(map(len, self._unsigned)) >= RUNS_AT_ONCE:
+                    self._sign()
+
+    def _sign(self) -> None:
+        """Put the signatures of the last texts behind the others."""
+        if self._unsigned:
+            self._bands += bands_of(self._unsigned).tobytes()
+            self._unsigned = []
 
     def components(self, text_of: Callable[[int], str] | None = None) -> NDArray[np.int64]:
         """Return for each pair the number of its component, the place of the component's first pair.
@@ -72,6 +83,7 @@ class Splitter:
         if not size:
             return np.zeros(0, dtype=np.int64)
         one, other, ties = self._shared()
+        self._sign()
         if text_of is not None and self._bands:
             bands = np.frombuffer(self._bands, dtype=BAND).reshape(-1, BANDS)
             near = list(find_near(bands, np.frombuffer(self._banded, dtype=np.uint32), text_of))

@@ -1,7 +1,8 @@
 """Labels: one answer a pair, from people where they answered and from the plan's judge where not, with the reason."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotation.aggregating.learning import Decided, decide_pairs, learn_crowd, learned_of
-from annotation.aggregating.voting import vote_counts
+from annotation.aggregating.voting import DECIDING
 from annotation.models import Choice, Method, Pair, Project
 from annotation.models.pairs import content_hash
 from judges.auditing import judge_card
@@ -176,14 +177,18 @@ def _last_routes(project: Project, pair_ids: list[UUID]) -> dict[UUID, Route]:
 
 
 def _human_labels(people: Decided, method: Method, routes: dict[UUID, Route]) -> dict[UUID, Label]:
-    answers = people.answers
-    votes = people.votes[people.votes["pair_id"].isin(answers.index)]
-    raters = votes.groupby("pair_id")["rater_id"].agg(list)
-    origins = votes.groupby(["pair_id", "origin"]).size().unstack(fill_value=0).to_dict("index")
-    counts = vote_counts(votes).to_dict("index")
+    raters: dict[str, list[str]] = defaultdict(list)
+    origins: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    # A loop: frames of groups cost more than the few votes of one pair.
+    votes = (people.votes[name] for name in ("pair_id", "rater_id", "origin", "choice"))
+    for pair, rater, origin, choice in zip(*votes, strict=True):
+        raters[pair].append(rater)
+        origins[pair][origin] += 1
+        counts[pair][choice] += 1
     now = timezone.now()
     labels = {}
-    for pair, row in answers.to_dict("index").items():
+    for pair, row in people.answers.to_dict("index").items():
         pair_id, choice = UUID(str(pair)), str(row["choice"])
         labels[pair_id] = Label(
             pair_id=pair_id,
@@ -197,9 +202,9 @@ def _human_labels(people: Decided, method: Method, routes: dict[UUID, Route]) ->
             provenance={
                 "rule": f"people_{method.value}" if choice else "people_contested",
                 "method": method.value,
-                "raters": sorted(raters.loc[str(pair)]),
-                "origins": _counted(origins[str(pair)]),
-                "votes": _counted(counts[str(pair)]),
+                "raters": sorted(raters[str(pair)]),
+                "origins": dict(sorted(origins[str(pair)].items())),
+                "votes": {given: n for given in DECIDING if (n := counts[str(pair)][given])},
                 "contested": bool(row["is_contested"]),
                 "suspected_flip": bool(row["suspected_flip"]),
                 **_routed(routes.get(pair_id)),
@@ -207,10 +212,6 @@ def _human_labels(people: Decided, method: Method, routes: dict[UUID, Route]) ->
             resolved_at=now,
         )
     return labels
-
-
-def _counted(row: Mapping[Any, Any]) -> dict[str, int]:
-    return {str(name): int(n) for name, n in row.items() if n}
 
 
 def _judge_labels(

@@ -95,13 +95,40 @@ def test_card_names_the_licences_of_the_rows_and_counts_what_is_not_known(licens
     take_snapshot(licensed, out=tmp_path / "all", format="jsonl", generator_terms=told)
     head, card = (tmp_path / "all" / "README.md").read_text().removeprefix("---\n").split("---\n", 1)
     # What can be no name of a licence on the Hub is `other` there.
-    assert yaml.safe_load(head)["license"] == ["cc-by-4.0", "cc-by-nc-4.0", "other"]
+    shown = yaml.safe_load(head)
+    assert (shown["license"], shown["license_name"]) == ("other", "cc-by-4.0-and-cc-by-nc-4.0-and-unknown-and-other")
     said = card[card.index("## Licences and terms") : card.index("## Personal data")]
     assert "- 1 rows: CC-BY-4.0.\n" in said
     assert "- 1 rows: not stated in `license`" in said
     assert "- The terms of other-model: others may not train on its outputs.\n" in said
     catalog = json.loads((tmp_path / "all" / "croissant.json").read_text())
-    assert catalog["license"] == ["CC-BY-4.0", "cc-by-nc-4.0", '{"name": "cc-by-4.0"}']
+    assert catalog["license"] == ["CC-BY-4.0", "cc-by-nc-4.0", "unknown", '{"name": "cc-by-4.0"}']
+
+
+def licence_shown(folder: Path) -> tuple[str, str | None]:
+    head = yaml.safe_load((folder / "README.md").read_text().removeprefix("---\n").split("---\n", 1)[0])
+    return head["license"], head.get("license_name")
+
+
+def test_one_licence_of_all_rows_is_the_dataset_s_and_what_no_row_has_is_not_named(
+    licensed: Project, tmp_path: Path
+) -> None:
+    snapshot = take_snapshot(
+        licensed, out=tmp_path / "one", format="jsonl", license="mit", licences_allowed=["cc-by-nc-4.0"]
+    )
+    assert licence_shown(tmp_path / "one") == ("cc-by-nc-4.0", None)
+    assert json.loads((tmp_path / "one" / "croissant.json").read_text())["license"] == ["cc-by-nc-4.0"]
+    assert "No one licence" not in (tmp_path / "one" / "README.md").read_text()
+    assert snapshot.counts["licences"] == {"cc-by-nc-4.0": 1}
+
+
+def test_profile_without_a_column_for_it_states_the_licences_of_its_pairs(licensed: Project, tmp_path: Path) -> None:
+    take_snapshot(
+        licensed, out=tmp_path / "two", profiles=["llama-factory"], license="mit", licences_allowed=["mit", "cc-by-4.0"]
+    )
+    assert licence_shown(tmp_path / "two") == ("other", "cc-by-4.0-and-mit")
+    card = (tmp_path / "two" / "README.md").read_text()
+    assert "- 1 rows: CC-BY-4.0.\n- 1 rows: mit.\n- No one licence covers all rows" in card
 
 
 @pytest.mark.parametrize(
