@@ -34,7 +34,7 @@ WANTED_BYTES_A_ROW_COUNTED = 3500.0
 # Above so many pairs reports count a sample, unless told otherwise (`config.settings`).
 MOST_COUNTED = 250_000
 # The slowest that reading, deciding and splitting may make it, as a share of the plain write.
-WANTED_RATIO = 0.05
+WANTED_RATIO = 0.1
 ROWS_PER_TABLE = 5000
 # Stages that make the rows; the others are labels and reports.
 MAKING = ("read", "write")
