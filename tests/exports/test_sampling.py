@@ -313,6 +313,7 @@ def test_a_prompts_draw_follows_its_group_however_it_is_written() -> None:
     assert other.draw == draws[made.pk]
 
 
+@pytest.mark.either_database
 def test_samples_are_not_biased_and_their_intervals_hold_the_truth(settings: Any) -> None:
     # The longer response wins nine times in ten in groups of four pairs, and four times in ten in groups of one: who
     # drew pairs, or cut groups, would see another share.
