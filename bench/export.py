@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 WANTED_BYTES_A_ROW = 1000.0
 WANTED_BYTES_A_ROW_OF_JOB = 4000.0
 # The slowest that reading, deciding and splitting may make it, as a share of the plain write.
-WANTED_RATIO = 0.05
+WANTED_RATIO = 0.1
 ROWS_PER_TABLE = 5000
 # Stages that make the rows; the others are labels and reports.
 MAKING = ("read", "write")

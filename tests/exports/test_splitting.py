@@ -1,10 +1,11 @@
+import re
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from exports.likening import likeness, runs_of, words_of
+from exports.likening import bands_of, likeness, plain_words, runs_of, words_of
 from exports.splitting import SplitKeys, find_components, split_pairs
 
 LONG = "A response of forty characters and a few more."
@@ -164,3 +165,16 @@ def test_words_and_characters_are_cut_each_in_their_way() -> None:
     assert words_of("ที่นี่") == list("ที่นี่")
     assert len(runs_of("a b c d e f g h")) == len(runs_of("一二三四五六七八九十")) == 6
     assert runs_of("a b c d e f g") == runs_of("一二三四五六七八九") == frozenset()
+
+
+@given(st.text(st.one_of(st.characters(max_codepoint=127), st.characters())))
+def test_words_that_are_split_are_those_of_the_pattern(text: str) -> None:
+    assert plain_words(text) == re.findall(r"\w+", text.lower())
+
+
+def test_signatures_made_together_are_those_made_one_by_one() -> None:
+    texts = [runs_of(" ".join(f"w{n % size}" for n in range(3 * size))) for size in (9, 40, 300)]
+    together = bands_of(texts)
+    assert together.shape == (3, 16)
+    assert [row.tolist() for row in together] == [bands_of([runs])[0].tolist() for runs in texts]
+    assert len({*map(tuple, together.tolist())}) == 3
