@@ -92,7 +92,7 @@ def read_records(project: Project, *, key: bytes, with_calls: bool = False) -> I
     """Yield a project's pairs as records, in the order of import; people appear under pseudonyms.
 
     `id` is a hash of prompt, responses (in either order) and the pair's external id; `content_id` leaves the external
-    id out, so that repeats of one content share it. Holds one batch at a time. Seven queries a project and three a
+    id out, so that repeats of one content share it. Holds one batch at a time. Seven queries a project and two a
     batch, one more where anybody scored, and one more `with_calls`.
     """
     whole = _read_project(project, key)
