@@ -317,7 +317,7 @@ def test_a_closed_study_takes_nobody_new_and_keeps_who_is_in(
     CrowdStudy.objects.update(state="closed")
     token = prolific.signer.token(prolific__SESSION_ID="s2", prolific__PROLIFIC_PID="p2")
     assert "has ended" in arrive(Client(), study, token).text
-    assert arrive(Client(), study, prolific.signer.token(exp=int(time.time()) + 299)).status_code == 302
+    assert arrive(Client(), study, prolific.signer.token(exp=int(time.time()) + 200)).status_code == 302
 
 
 def test_a_study_that_prolific_does_not_know_yet_takes_nobody(project: Project, prolific: ProlificServer) -> None:
