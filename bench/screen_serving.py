@@ -257,7 +257,7 @@ class Gunicorn:
             *(sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn"),
             *("--bind", f"127.0.0.1:{self.port}", "config.wsgi"),
         ]
-        with log.open("ab") as output:
+        with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
             )
