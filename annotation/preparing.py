@@ -151,8 +151,8 @@ class PreparedSave(Generic[M]):
         quoted = connections[DEFAULT_DB_ALIAS].ops.quote_name
         fields: list[Any] = [meta.get_field(name) for name in self._only] or list(meta.concrete_fields)
         # Mistakes in the code: such a model is saved by Django.
-        assert not any(field.generated or field.db_returning for field in meta.concrete_fields)  # noqa: S101
-        assert not any(hasattr(field, "get_placeholder") for field in fields)  # noqa: S101
+        assert not any(field.generated or field.db_returning for field in meta.concrete_fields), meta.label  # noqa: S101
+        assert not any(hasattr(field, "get_placeholder") for field in fields), meta.label  # noqa: S101
         columns, table = [quoted(field.column) for field in fields], quoted(meta.db_table)
         if not self._only:
             places = ", ".join(["%s"] * len(fields))

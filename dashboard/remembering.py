@@ -20,7 +20,7 @@ from annotation.models import (
     Rater,
     Rating,
 )
-from annotation.sampling import sample_of
+from annotation.sampling import Sample, sample_of
 from exports.reporting import make_report
 from judges.auditing import judge_audit, judge_cards
 from judges.models import Judge, JudgeRun, JudgeVersion, ResponseFlag, RunState, Verdict
@@ -95,9 +95,19 @@ def audit(version: JudgeVersion) -> dict[str, Any]:
     Of a very large project `sample` says what it counts, as in a report.
     """
     project = version.judge.project
-    sample = sample_of(project)
-    said = {} if sample is None else {"sample": sample.as_dict()}
-    return remembered(f"audit:{version.pk}:{data_version(project)}", lambda: {**said, **judge_audit(version).as_dict()})
+
+    def compute() -> dict[str, Any]:
+        drawn = sample_of(project)
+        said = {} if drawn is None else {"sample": drawn.as_dict()}
+        return {**said, **judge_audit(version).as_dict()}
+
+    return remembered(f"audit:{version.pk}:{data_version(project)}", compute)
+
+
+def sample(project: Project) -> Sample | None:
+    """Return the sample that a project's figures count, drawn once for each number of pairs; None: they count all."""
+    pairs = Pair.objects.filter(project=project).count()
+    return remembered(f"sample:{project.pk}:{project.seed}:{pairs}", lambda: sample_of(project))
 
 
 def _judge_rows(project: Project) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from annotation.agreeing.counting import count_by_pair
 from annotation.models import Choice
 
 if TYPE_CHECKING:
@@ -50,13 +51,8 @@ def weighted_consensus(votes: pd.DataFrame, weights: "pd.Series[float]") -> pd.D
 
 def vote_counts(votes: pd.DataFrame, weights: "pd.Series[float] | None" = None) -> pd.DataFrame:
     """Return how many votes each pair has for each of a, b, tie and both_bad, or what they weigh; pairs sorted."""
-    choice = pd.Index(DECIDING).get_indexer(pd.Index(votes["choice"]))
-    deciding = choice >= 0
-    pair, pairs = pd.factorize(votes["pair_id"].to_numpy(dtype=object)[deciding], sort=True)
-    weighed = None if weights is None else weights.to_numpy(dtype=float)[deciding]
-    cells = np.bincount(pair * len(DECIDING) + choice[deciding], weighed, len(pairs) * len(DECIDING))
-    index = pd.Index(pairs, name="pair_id", dtype=object)
-    return pd.DataFrame(cells.reshape(-1, len(DECIDING)), index=index, columns=list(DECIDING))
+    weighed = None if weights is None else weights.to_numpy(dtype=float)
+    return count_by_pair(votes["pair_id"], votes["choice"], DECIDING, weighed)
 
 
 def strength_weights(votes: pd.DataFrame) -> "pd.Series[float]":

@@ -20,6 +20,7 @@ from annotation.agreeing.coefficients import (
     sums_of_counts,
     weights_of,
 )
+from annotation.agreeing.counting import count_by_pair
 from annotation.agreeing.figures import (
     LEAST_GROUPS,
     LEAST_LABELS,
@@ -115,12 +116,7 @@ class WithOthers(NamedTuple):
 
 def answer_counts(votes: pd.DataFrame) -> pd.DataFrame:
     """Return how many people chose each side: a row a `pair_id`, columns a, b, tie. "Unsure" is left out."""
-    side = pd.Index(SIDES).get_indexer(pd.Index(votes["choice"].map(SIDE_OF)))
-    decided = side >= 0
-    pair, pairs = pd.factorize(votes["pair_id"].to_numpy(dtype=object)[decided], sort=True)
-    cells = np.bincount(pair * len(SIDES) + side[decided], minlength=len(pairs) * len(SIDES))
-    index = pd.Index(pairs, name="pair_id", dtype=object)
-    return pd.DataFrame(cells.reshape(-1, len(SIDES)), index=index, columns=list(SIDES))
+    return count_by_pair(votes["pair_id"], votes["choice"].map(SIDE_OF), SIDES)
 
 
 def agreement(votes: pd.DataFrame, *, repeats: int = REPEATS, seed: int = 0) -> Agreement:

@@ -10,14 +10,13 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.models import Project, User
-from annotation.sampling import sample_of
 from dashboard import charting, comparing
 from dashboard.access import managed
 from dashboard.auditing import audit_groups, calibration_facts
 from dashboard.browsing import failed_verdicts
 from dashboard.following import follow, runs_of, unsettled
 from dashboard.judge_forms import GateForm, RunForm
-from dashboard.remembering import audit, judge_rows
+from dashboard.remembering import audit, judge_rows, sample
 from dashboard.views.running import started
 from dashboard.views.showing import show, status_of
 from judges.capabilities import served_of
@@ -50,7 +49,7 @@ def judges(request: HttpRequest, project: Project) -> HttpResponse:
         "has_older": len(rows) > len(comparing.newest(rows)),
         "references": comparing.references(project, rows),
         "matrix": comparing.agreement_matrix(project, shown),
-        "sample": sample_of(project),
+        "sample": sample(project),
         "followed": [follow(run) for run in unsettled(project, most=RUNS_SHOWN)],
         "dismissed": [row for row in shown if row["n_pairs"] and not row["trusted"]],
         "failed": failed_verdicts(project).count(),
@@ -79,7 +78,6 @@ def judge(request: HttpRequest, project: Project, version_id: UUID) -> HttpRespo
         "form": form,
         "can_run": version.judge.kind != JudgeKind.RECORDED,
         "gives_reasons_later": read_options(version.options).rationale == "later",
-        "sample": sample_of(project),
         "followed": [follow(run) for run in _runs(project, version)[:RUNS_SHOWN]],
         **_server(version),
         **_forecast(project, version),
@@ -168,7 +166,7 @@ def show_judge(
     status: int = 200,
 ) -> HttpResponse:
     """Render one of the pages of a judge version."""
-    shared = {"version": version, "tabs": TABS, "tab": tab, "sample": sample_of(project)}
+    shared = {"version": version, "tabs": TABS, "tab": tab, "sample": sample(project)}
     return show(request, project, template, "judges", {**shared, **context}, status=status)
 
 
