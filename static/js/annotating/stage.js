@@ -48,5 +48,8 @@ export const post = (url, fields, options = {}) =>
 const OURS = new Set(["csrfmiddlewaretoken", "held"]);
 export const fieldsOf = (element) => [...new FormData(formOf(element))].filter(([name]) => !OURS.has(name));
 
+// A field of a dialog that has just closed keeps the focus until the next frame: nobody writes in what is not shown.
 export const isWriting = (element) =>
-  Boolean(element?.matches?.("textarea, select, input:not([type=radio], [type=checkbox])"));
+  Boolean(
+    element?.matches?.("textarea, select, input:not([type=radio], [type=checkbox])") && element.checkVisibility(),
+  );
