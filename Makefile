@@ -46,7 +46,7 @@ up: $(VENV)/.runtime ## web, workers and scheduler on this machine
 test: $(VENV)/.dev $(VENV)/.local ## all tests; what needs a missing service is skipped with its reason (REQUIRE_SERVICES=1: fails)
 ifdef DATABASE_URL
 	env -u DATABASE_URL -u BROKER_URL $(PY) -m pytest -n 2 -m "not (postgres or rabbitmq or browser or consumers or local_judge or gpu_judge or shared_data or slow)"
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not (slow or pure or either_database)"
+	$(PY) -m pytest -n 3 --dist loadgroup -m "not (slow or pure or either_database)"
 else
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
 endif

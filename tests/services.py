@@ -35,8 +35,9 @@ def _missing_packages(*names: str) -> str:
 
 
 def chromium() -> str | None:
-    """Return the path of the system's Chromium, or None."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Return the path of the system's Chromium, or None: the one without windows first, which works half as much."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 # Marker name -> a function that returns why the service is missing ('' when it is there).

@@ -158,20 +158,20 @@ class TestDrawnSnapshots(TestCase):
 @pytest.mark.django_db
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
-    ("name", "people", "planned"),
+    ("name", "people", "budget", "planned"),
     [
         # Two minutes on a loaded machine, and nothing in it that the other does not have.
-        pytest.param("vicuna80_dev", [["slot1", "aggregated"]], 512, marks=pytest.mark.slow),
-        ("pandalm_dev", [["annotator1"], ["annotator2"], ["annotator3"]], 190),
+        pytest.param("vicuna80_dev", [["slot1", "aggregated"]], "25%", 512, marks=pytest.mark.slow),
+        ("pandalm_dev", [["annotator1"], ["annotator2"], ["annotator3"]], "10%", 76),
     ],
 )
 def test_real_pairs_go_from_import_through_people_to_trl_exactly(
-    tmp_path: Path, name: str, people: list[list[str]], planned: int
+    tmp_path: Path, name: str, people: list[list[str]], budget: str, planned: int
 ) -> None:
     # Without hidden repeats, so that every answer counts.
     project = create_project(slug=name.replace("_", "-"), votes_wanted=len(people), screen={"repeat_percent": 0.0})
     import_pairs(project, SHARED_DATA / f"{name}.jsonl.gz")
-    assert apply_plan(draw_plan(project, budget=Budget.parse("25%"), audit_share=0.05, seed=0)) == planned
+    assert apply_plan(draw_plan(project, budget=Budget.parse(budget), audit_share=0.05, seed=0)) == planned
     for number, recorded_names in enumerate(people):
         assert replay_answers(project, recorded_names, f"person{number}") == planned
     live = Preference.objects.counted().filter(pair__project=project, rater__origin=Origin.LIVE)

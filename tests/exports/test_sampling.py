@@ -382,6 +382,7 @@ def test_sampled_reports_are_those_of_a_project_that_holds_only_the_groups(world
     assert sampled["agreement"]["people"] != whole["agreement"]["people"]
 
 
+@pytest.mark.either_database
 def test_every_report_by_itself_counts_the_same_sample(world: World, settings: Any) -> None:
     names = sorted(set(REPORTS) - set(NEVER_SAMPLED))
     sampled = {name: make_report(world.whole, name) for name in names}
@@ -398,6 +399,7 @@ def test_nobodys_standing_and_nobodys_pay_is_told_from_a_sample(world: World) ->
         assert make_report(world.whole, name) == REPORTS[name](world.whole)
 
 
+@pytest.mark.either_database
 def test_reports_read_no_more_rows_than_those_of_the_sample(world: World, settings: Any, rows_read: list[int]) -> None:
     read_measures(world.whole)
     export_reports(world.whole, name_of=str)
@@ -430,6 +432,7 @@ def test_a_round_is_complete_only_where_every_pair_it_asked_is_answered(world: W
 # --- Where it is said -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.either_database
 def test_an_export_says_in_all_its_files_what_was_counted(world: World, tmp_path: Path) -> None:
     snapshot = take_snapshot(world.whole, out=tmp_path / "out", profiles=["dpo"])
     sample = sample_of(world.whole)
@@ -444,6 +447,7 @@ def test_an_export_says_in_all_its_files_what_was_counted(world: World, tmp_path
     assert again.content_hash == snapshot.content_hash
 
 
+@pytest.mark.either_database
 def test_an_export_of_a_project_that_is_counted_whole_says_nothing_of_a_sample(
     world: World, settings: Any, tmp_path: Path
 ) -> None:
@@ -464,6 +468,7 @@ def test_the_command_says_what_was_counted(world: World, settings: Any, capsys: 
     assert "random sample" not in capsys.readouterr().out
 
 
+@pytest.mark.either_database
 def test_pages_say_what_was_counted(world: World, admin_client: Client, settings: Any) -> None:
     sample = sample_of(world.whole)
     assert sample is not None
