@@ -66,12 +66,13 @@ def draw_task(context: Context, screen: Screen, error: str = "") -> SafeString:
     token = str(context["csrf_token"])
     if screen.assignment_id is None or screen.draft or screen.revises or error:
         return _drawn(context, screen, token, error)
-    project, blanks = context["project"], _Blanks(screen, token)
-    # All that the templates of a pair take from elsewhere.
+    project, blanks, asked = context["project"], _Blanks(screen, token), screen.asked
+    # All that the templates of a pair take from elsewhere. Questions take long to write down, and follow from what is
+    # asked but for what a criterion says.
     key = repr(
         (
             (get_urlconf(), get_language(), project.slug, project.rationale_required, project.lease_seconds),
-            (context["asks"], screen.asked and screen.asked.key, screen.questions),
+            (context["asks"], asked and (asked.questionnaire, asked.responses, asked.criteria and screen.questions)),
             (blanks.screen.prompt, blanks.screen.responses),
         )
     )

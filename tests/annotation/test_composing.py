@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from annotation import composing
 from annotation.composing import draw_task
 from annotation.forms import CONFIDENCES
-from annotation.models import Project, Prompt, Response, SkipReason, Template
+from annotation.models import Criterion, Project, Prompt, Response, SkipReason, Template
 from annotation.questionnaires import Questionnaire, read_questionnaire
 from annotation.questions import Asked
 from annotation.showing import Screen, sample_screen
@@ -128,6 +128,17 @@ def test_what_differs_is_not_drawn_from_anothers_skeleton(changed: Any) -> None:
     drawn, plain = both_ways(project, asks, simple(asks, "one", role))
     assert drawn == plain
     assert drawn != before
+
+
+def test_what_a_criterion_says_is_drawn_as_it_says_it_now() -> None:
+    asks, project = read_questionnaire("pairwise", {"by_criterion": True}), Project(slug="p")
+    prompt, response = Prompt(messages=[]), Response(messages=[{"role": "assistant", "content": "one"}])
+    for says in ("Who reads it understands it.", "It is short."):
+        asked = Asked(asks, (Criterion(name="clear", description=says, position=1),), 2)
+        screen = sample_screen(prompt, [response, response], asked)._replace(assignment_id=uuid4())
+        drawn, plain = both_ways(project, asks, screen)
+        assert drawn == plain
+        assert says in drawn
 
 
 def test_another_language_is_drawn_anew() -> None:
