@@ -10,12 +10,12 @@ beyond a table's header, comments in formulas, levels beyond the parser's depth)
 
 import base64
 import binascii
-import hashlib
 import re
 import time
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 import latex2mathml.converter
 import latex2mathml.exceptions
 import nh3
-from django.core.cache import cache
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
@@ -42,8 +41,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Text
 from pygments.util import ClassNotFound
 
-# Part of the cache key: raise it when the HTML for the same text changes.
-VERSION = 2
+# How many texts' HTML a process keeps: those of the pairs that are being read.
+KEPT_TEXTS = 1000
 # Beyond these sizes a text is shown as it is: parsing takes about 2 ms per 1,000 characters.
 MARKDOWN_LIMIT = 100_000
 FORMULA_LIMIT = 2_000
@@ -118,14 +117,11 @@ def render_markdown(text: str, *, keep_breaks: bool = False, images: bool = Fals
 
     With `images` a small picture inside the text is shown, and one from elsewhere becomes a `.image-consent` with its
     address in `data-image-src`: nothing is fetched until a script loads it on a person's click.
-    Cached by the content's hash, so a response is parsed once a process however many people read it.
+    The last ones are kept, so that a response is parsed once a process though several people read it.
     """
     if len(text) > MARKDOWN_LIMIT:
         return render_plain(text)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    key = f"markdown:{VERSION}:{int(keep_breaks)}{int(images)}:{get_language()}:{digest}"
-    html = cache.get_or_set(key, lambda: _rendered(text, keep_breaks=keep_breaks, images=images), timeout=24 * 3600)
-    return SafeString(html)  # cleaned or escaped in _rendered
+    return SafeString(_rendered(text, keep_breaks, images, get_language()))  # cleaned or escaped there
 
 
 def render_plain(text: str) -> SafeString:
@@ -183,7 +179,9 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def _rendered(text: str, *, keep_breaks: bool, images: bool) -> str:
+@lru_cache(maxsize=KEPT_TEXTS)
+def _rendered(text: str, keep_breaks: bool, images: bool, _language: str) -> str:
+    # The language is that of words about images.
     parser = _prompt_parser if keep_breaks else _response_parser
     env: dict[str, Any] = {"images": images, "budget": _Budget()}
     tokens = parser.parse(printable(text), env)
