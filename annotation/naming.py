@@ -193,10 +193,11 @@ _KNOWN_AS_WRITTEN = re.compile(rf"(?P<DISTINCT>{_latin([f'(?-i:{name})' for name
 def names_in(text: str, models: Collection[str] = ()) -> Iterator[Name]:
     """Yield the names in a text in order, none inside another; `models` are the stored identifiers of its pair."""
     forms = _forms_of(tuple(sorted({model.strip() for model in models})))
-    mine = forms.pattern.finditer(text) if forms.pattern else iter(())
+    folded = _folded(text)
+    mine = forms.pattern.finditer(folded) if forms.pattern else iter(())
     waiting: Name | None = None
     # The pair's own go first where both begin at the same place: they say more.
-    for match in merge(mine, *_known_in(text), key=lambda match: match.start()):
+    for match in merge(mine, *_known_in(text, folded), key=lambda match: match.start()):
         name = _name_of(match, text, forms)
         if waiting is None or name.start >= waiting.end:
             if waiting is not None:
@@ -209,10 +210,11 @@ def names_in(text: str, models: Collection[str] = ()) -> Iterator[Name]:
         yield waiting
 
 
-def _known_in(text: str) -> list[Iterator[re.Match[str]]]:
-    """Return the matches of the list's names, of each kind in order; their places are the text's own."""
-    folded = _folded(text)
-    found = [_KNOWN_AS_WRITTEN.finditer(text), _KNOWN.finditer(folded)]
+def _known_in(text: str, folded: str) -> list[Iterator[re.Match[str]]]:
+    """Return the matches of the list's names, of each kind in order, in a text and the same without capital letters."""
+    found = [_KNOWN.finditer(folded)]
+    if any(name in text for name in AS_WRITTEN):
+        found.insert(0, _KNOWN_AS_WRITTEN.finditer(text))
     return found if text.isascii() else [*found, _KNOWN_IN_OTHER_SCRIPTS.finditer(folded)]
 
 
@@ -269,6 +271,7 @@ _MOST_LETTERS = 200
 
 @lru_cache(maxsize=256)
 def _forms_of(models: tuple[str, ...]) -> _Forms:
+    """Return the forms of identifiers as they are in a text without capital letters."""
     identifiers: dict[str, None] = {}
     families: dict[str, None] = {}
     keys: set[str] = set()
@@ -278,19 +281,20 @@ def _forms_of(models: tuple[str, ...]) -> _Forms:
         for form in (model[:_MOST_LETTERS], path[-1]):
             for shorter in (form, re.sub(r"\s*\(.*?\)", "", form), _up_to_size(form)):
                 if _is_identifier(shorter):
-                    identifiers[_loosely(shorter)] = None
-        known = {key_of(name[0]) for part in path for names in _known_in(part.replace("_", "-")) for name in names}
+                    identifiers[_loosely(_folded(shorter))] = None
+        parts = [part.replace("_", "-") for part in path]
+        known = {key_of(name[0]) for part in parts for names in _known_in(part, _folded(part)) for name in names}
         keys |= known
         if not known and (family := _family(path[-1])):
-            families[re.escape(family)] = None
+            families[re.escape(_folded(family))] = None
             keys.add(family.casefold())
-    parts = []
+    patterns = []
     if identifiers:
         longest_first = sorted(identifiers, key=len, reverse=True)
-        parts.append(rf"(?P<IDENTIFIER>{_latin(longest_first)})")
+        patterns.append(rf"(?P<IDENTIFIER>{_latin(longest_first)})")
     if families:
-        parts.append(rf"(?P<WORD>{_latin(list(families))})")
-    return _Forms(re.compile("|".join(parts), re.IGNORECASE) if parts else None, frozenset(keys))
+        patterns.append(rf"(?P<WORD>{_latin(list(families))})")
+    return _Forms(re.compile("|".join(patterns)) if patterns else None, frozenset(keys))
 
 
 def _is_identifier(form: str) -> bool:
