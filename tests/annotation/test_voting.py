@@ -198,7 +198,8 @@ def test_a_deadlock_that_others_cause_costs_no_answer() -> None:
             list(Task.objects.select_for_update().filter(pk=held.task_id))
 
         in_transaction(work)
-        assert len(first) == 2
+        # Begun again, and once more where it took the row before the one who waits for it woke.
+        assert len(first) >= 2
         submit(held.pk, ben, Answer("a"), now=NOW)
 
     at_once([against_the_order, answer_both])

@@ -15,6 +15,7 @@ from annotation.models import Criterion, Project
 from exports.models import Snapshot, SnapshotState
 from exports.snapshotting import write_snapshot
 
+pytestmark = pytest.mark.either_database
 HERE = "/projects/helpfulness/exports/"
 WANTED = {
     "profiles": ["dpo"],

@@ -43,7 +43,7 @@ from routing.signals.reading import read_measures
 from tests.builders import make_pair, make_project, make_prompt, make_response
 from tests.judged import judge_pairs, make_judge, make_pairs
 
-GROUPS, LEAST = 60, 55
+GROUPS, LEAST = 40, 36
 PEOPLE = (("dora", Origin.RECORDED), ("emil", Origin.LIVE), ("fay", Origin.SIMULATED), ("gus", Origin.RECORDED))
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 pytestmark = pytest.mark.django_db

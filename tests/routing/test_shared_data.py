@@ -31,15 +31,17 @@ def replayed(judge: str, *, repeats: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "judge", "pairs", "auroc", "gain"),
+    ("name", "judge", "repeats", "pairs", "auroc", "gain"),
     [
-        pytest.param("vicuna80_dev", "GPT-4", 1862, 0.82, 0.10, marks=pytest.mark.slow),
-        ("pandalm_dev", "gpt-3.5-turbo", 738, 0.72, 0.06),
+        pytest.param("vicuna80_dev", "GPT-4", 2, 1862, 0.82, 0.10, marks=pytest.mark.slow),
+        ("pandalm_dev", "gpt-3.5-turbo", 1, 738, 0.72, 0.06),
     ],
 )
-def test_learned_beats_random_on_real_pairs(name: str, judge: str, pairs: int, auroc: float, gain: float) -> None:
+def test_learned_beats_random_on_real_pairs(
+    name: str, judge: str, repeats: int, pairs: int, auroc: float, gain: float
+) -> None:
     imported(name)
-    result = replayed(judge, repeats=2)
+    result = replayed(judge, repeats=repeats)
     assert result["pairs"] == pairs
     assert result["auroc"]["learned"] >= auroc
     assert result["auroc"]["learned"] >= result["auroc_best_signal"]["value"]
