@@ -103,6 +103,7 @@ def test_the_preview_follows_the_form_and_only_keep_stores(page: Page, project: 
 def test_an_answer_in_the_preview_says_that_nothing_is_stored(page: Page, project: Project) -> None:
     sign_in(page, "ada", "/projects/helpfulness/screen/")
     shown = preview(page)
+    expect(shown.locator("html")).to_have_attribute("data-ready", "")
     shown.get_by_role("radio", name="A is better").check(force=True)
     shown.get_by_role("button", name="Submit").click()
     expect(shown.get_by_text("This is a preview: nothing is stored.").first).to_be_visible()
