@@ -72,7 +72,7 @@ def draw_task(context: Context, screen: Screen, error: str = "") -> SafeString:
     key = repr(
         (
             (get_urlconf(), get_language(), project.slug, project.rationale_required, project.lease_seconds),
-            (context["asks"], asked and (asked.questionnaire, asked.responses, asked.criteria and screen.questions)),
+            (context["asks"], asked and (asked.questionnaire, asked.key, asked.criteria and screen.questions)),
             (blanks.screen.prompt, blanks.screen.responses),
         )
     )

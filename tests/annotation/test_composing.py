@@ -141,6 +141,17 @@ def test_what_a_criterion_says_is_drawn_as_it_says_it_now() -> None:
         assert says in drawn
 
 
+def test_a_form_knows_by_what_name_the_whole_goes_now() -> None:
+    asks, project = read_questionnaire("pairwise", {"by_criterion": True}), Project(slug="p")
+    prompt, response = Prompt(messages=[]), Response(messages=[{"role": "assistant", "content": "one"}])
+    for name in ("overall", "on the whole"):
+        asked = Asked(asks, (Criterion(name=name, position=0), Criterion(name="clear", position=1)), 2)
+        screen = sample_screen(prompt, [response, response], asked)._replace(assignment_id=uuid4())
+        drawn, plain = both_ways(project, asks, screen)
+        assert drawn == plain
+        assert asked.key in drawn
+
+
 def test_another_language_is_drawn_anew() -> None:
     asks, project = read_questionnaire("pairwise", {}), Project(slug="p")
     draw_task(context_of(project, asks, "t"), simple(asks, "one"))

@@ -51,5 +51,5 @@ export const fieldsOf = (element) => [...new FormData(formOf(element))].filter((
 // A field of a dialog that has just closed keeps the focus until the next frame: nobody writes in what is not shown.
 export const isWriting = (element) =>
   Boolean(
-    element?.matches?.("textarea, select, input:not([type=radio], [type=checkbox])") && element.checkVisibility(),
+    element?.matches?.("textarea, select, input:not([type=radio], [type=checkbox])") && element.getClientRects().length,
   );
