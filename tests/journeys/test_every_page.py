@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -14,6 +13,7 @@ from annotation.assigning import Opening, next_assignment, open_tasks, submit
 from annotation.guiding import revise_guidelines
 from annotation.models import Assignment, Project, Rater, RaterKind, Template
 from tests.builders import make_pair, make_person, make_preference
+from tests.journeys.looking import faults_in_both
 from tests.journeys.steps import make_asking
 from tests.learners import make_course
 
@@ -39,12 +39,8 @@ def reader(request: Any, chromium_browser: Browser, live_server: LiveServer) -> 
 
     def look(name: str) -> None:
         assert page.locator("html").get_attribute("lang") == language, name
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            seen: Any = Axe().run(page)
-            if faults := [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in seen.response["violations"]]:
-                found[f"{name}, {scheme}"] = faults
+        for scheme, some in faults_in_both(page).items():
+            found[f"{name}, {scheme}"] = some
 
     yield page, look, found
     context.close()

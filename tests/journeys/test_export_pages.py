@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
@@ -14,6 +13,7 @@ from exports.erasing import erase_person
 from exports.models import Snapshot
 from exports.snapshotting import take_snapshot, write_snapshot
 from tests.builders import make_pair, make_person, make_preference, make_project
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -61,9 +61,7 @@ def test_pages_of_exports_fit_and_are_accessible(
             page.goto(f"/projects/helpfulness/exports/{path}")
             for details in page.locator("main details").all():
                 details.locator("summary").click()
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+            assert faults(page) == [], name
             if PICTURES:
                 page.screenshot(path=f"{PICTURES}/{name}-{width}-{scheme}.png", full_page=True)
         context.close()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -14,6 +13,7 @@ from judges.models import JudgeRun, JudgeVersion, ModelServer, ResponseFlag, Run
 from judges.running import start_run, work_off
 from routing.labels.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 from tests.judge_server import Call, JudgeServer, Served, listing, prefer_longer, verdict
 from tests.judged import judge_pairs, make_judge
@@ -199,9 +199,7 @@ def test_the_pages_of_judges_are_accessible_and_fit_a_phone(
     below += [f"{small.pk}/", f"{small.pk}/prompt/", f"../runs/{run.pk}/test/", f"../pairs/{pair.pk}/"]
     for part in below:
         page.goto(f"{HERE}{part}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{part} is too wide"
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{part}: {found.generate_report()}"
+        assert faults(page) == [], part
     assert problems == []
     context.close()
 

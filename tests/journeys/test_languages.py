@@ -1,10 +1,9 @@
 """The screen in other languages, in a real browser: from right to left, with long words, and with no fault for axe."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -12,6 +11,7 @@ from annotation.assigning import Opening, open_tasks
 from annotation.configuring import configure
 from annotation.models import Project, User
 from tests.builders import make_pair, make_project
+from tests.journeys.looking import faults
 from tests.journeys.steps import HERE, all_sent, make_asking
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -91,11 +91,6 @@ def left_of(page: Page, selector: str) -> float:
     return box["x"]
 
 
-def violations(page: Page) -> list[str]:
-    found: Any = Axe().run(page)
-    return [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found.response["violations"]]
-
-
 def test_arabic_runs_from_right_to_left_with_a_first(opened: Callable[..., Page], full: Project) -> None:
     page = opened("ar", 1280)
     expect(page.locator("html")).to_have_attribute("lang", "ar")
@@ -158,14 +153,14 @@ def test_words_fit_on_other_screens_too(
 @pytest.mark.parametrize("width", [1280, 360])
 def test_axe_finds_nothing_in_arabic(opened: Callable[..., Page], full: Project, width: int, scheme: Scheme) -> None:
     page = opened("ar", width, scheme)
-    assert violations(page) == []
+    assert faults(page) == []
     for key, name in (("?", "help"), (",", "settings"), ("n", "skip")):
         page.keyboard.press(key)
         expect(page.locator(f"dialog#{name}")).to_be_visible()
-        assert violations(page) == [], name
+        assert faults(page) == [], name
         page.keyboard.press("Escape")
     page.goto("/annotate/")
-    assert violations(page) == []
+    assert faults(page) == []
 
 
 def test_a_language_chosen_in_the_settings_holds_at_once(opened: Callable[..., Page], full: Project) -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -20,6 +19,7 @@ from routing.plans.applying import apply_plan, work_apply
 from routing.plans.planning import Budget, draw_plan
 from routing.plans.queueing import draw_queued
 from tests.builders import make_pair, make_person, make_preference, make_project, make_user
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -134,8 +134,6 @@ def test_pages_are_accessible_and_fit_a_phone(
     below = [*PAGES, f"routing/{plan.pk}/", f"routing/{plan.pk}/why/", f"pairs/{pair.pk}/"]
     for address in ["/", "/new-project/", *(f"/projects/helpfulness/{part}" for part in below)]:
         page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} is too wide"
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{address}: {found.generate_report()}"
+        assert faults(page) == [], address
     assert problems == []
     context.close()

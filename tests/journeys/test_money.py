@@ -3,23 +3,17 @@
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from annotation.models import Payment, PaymentState, Project
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 from tests.paying import make_debts
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 HERE = "/projects/helpfulness/money/"
-
-
-def look_at(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} is too wide"
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
 
 
 def press(page: Page, name: str) -> None:
@@ -42,21 +36,21 @@ def test_manager_pays_by_file_by_keyboard_on_a_phone(
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in {"error", "warning"} else None)
     sign_in(page, "ada", HERE)
-    look_at(page)
+    assert faults(page) == [], page.url
     press(page, "Draw up a payment")
     expect(page.get_by_role("heading", name="Confirm the sums")).to_be_visible()
-    look_at(page)
+    assert faults(page) == [], page.url
     press(page, "Confirm $0.90")
     expect(page.get_by_role("heading", name="Take the file")).to_be_visible()
     with page.expect_download() as download:
         press(page, "Hand out the file")
     assert Path(download.value.path()).read_text() == "ben,0.60\ncyd,0.30\n"
     page.reload()
-    look_at(page)
+    assert faults(page) == [], page.url
     page.get_by_label("Note").fill("their page of 2 March")
     press(page, "It was paid")
     expect(page.get_by_text("Marked as paid by ada: their page of 2 March")).to_be_visible()
-    look_at(page)
+    assert faults(page) == [], page.url
     page.goto(HERE)
     expect(page.get_by_text("$0.90 paid")).to_be_visible()
     payment = Payment.objects.get(project=project)

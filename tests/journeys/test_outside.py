@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
@@ -14,6 +13,7 @@ from annotation.crowd.arriving import arrive
 from annotation.crowd.studies import ProlificTerms, set_up_study
 from annotation.joining.invitations import invite
 from annotation.models import Submission
+from tests.journeys.looking import faults_in_both
 from tests.journeys.steps import all_sent, make_study, press, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -29,12 +29,8 @@ def visitor(request: Any, chromium_browser: Browser, live_server: LiveServer) ->
     found: dict[str, list[str]] = {}
 
     def look(name: str) -> None:
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            seen: Any = Axe().run(page)
-            if faults := [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in seen.response["violations"]]:
-                found[f"{name}, {scheme}"] = faults
+        for scheme, some in faults_in_both(page).items():
+            found[f"{name}, {scheme}"] = some
 
     yield page, look
     context.close()

@@ -1,9 +1,6 @@
 """The page Reports: every section comes as it is scrolled to, in both colours and widths, and axe finds nothing."""
 
-from typing import Any
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -11,6 +8,7 @@ from annotation.models import Criterion, Project, Rating
 from dashboard import telling
 from routing.labels.resolving import resolve_labels
 from tests.builders import make_pair, make_person, make_preference, make_project, make_prompt
+from tests.journeys.looking import faults_in_both
 from tests.journeys.steps import sign_in
 from tests.judged import judge_pairs, make_judge
 
@@ -69,12 +67,5 @@ def test_reports_come_into_view_fit_and_have_no_fault(
     numbers.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#noise").get_by_role("region", name="Numbers of the report on noise")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found: dict[str, Any] = {}
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        seen: Any = Axe().run(page)
-        if faults := [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in seen.response["violations"]]:
-            found[scheme] = faults
-    assert found == {}
+    assert faults_in_both(page) == {}
     context.close()

@@ -1,7 +1,6 @@
 """A manager goes from a judged project to an applied plan by keyboard alone: what it costs, what it buys, and why."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from annotation.models import Project, Task
@@ -9,6 +8,7 @@ from routing.models import Plan, PlanState
 from routing.plans.applying import work_apply
 from routing.plans.queueing import draw_queued
 from tests.builders import make_project
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 from tests.judged import answer_pairs, judge_pairs, make_judge, make_pairs
 
@@ -43,9 +43,7 @@ def assert_fits_everyone(page: Page) -> None:
     """Check the page in view for accessibility and width, on a phone and on a wide screen."""
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} too wide at {width}"
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{page.url} at {width}: {found.generate_report()}"
+        assert faults(page) == [], f"{page.url} at {width}"
 
 
 def test_a_manager_goes_from_a_judged_project_to_an_applied_plan_by_keyboard(page: Page, judged: Project) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -12,6 +11,7 @@ from annotation.guiding import revise_guidelines
 from annotation.models import Preference, Project, Rater
 from annotation.training import training_of
 from tests.builders import make_project
+from tests.journeys.looking import faults
 from tests.journeys.steps import sign_in
 from tests.learners import GUIDELINES, make_course
 
@@ -225,13 +225,11 @@ def test_every_page_of_learning_is_accessible_and_fits(
     )
     page = context.new_page()
     complaints = complaints_of(page)
-    problems: dict[str, str] = {}
+    problems: dict[str, list[str]] = {}
 
     def look(name: str) -> None:
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide at {width}"
-        found = Axe().run(page)
-        if found.violations_count:
-            problems[name] = found.generate_report()
+        if found := faults(page):
+            problems[name] = found
         if width == 360 and page.locator("body.learning").count():
             for target in page.locator("main :is(.button, .option:not(.option--closed), .practice__choice)").all():
                 box = target.bounding_box()
