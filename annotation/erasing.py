@@ -21,6 +21,7 @@ from annotation.models import (
     AssignmentState,
     Guest,
     Identity,
+    Import,
     LedgerEntry,
     Membership,
     PaymentLine,
@@ -40,6 +41,7 @@ from annotation.models import (
 from annotation.models.money import UNDER_WAY
 from annotation.pausing import pause_person
 from annotation.publishing import publish
+from annotation.suppressing import suppress
 
 ERASED = "erased"
 ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.EXTRA)
@@ -55,7 +57,7 @@ class Erased(NamedTuple):
 
 
 def reasons_against(rater: Rater) -> list[str]:
-    """Return what has to be settled before a person can be erased, in words. Four queries."""
+    """Return what has to be settled before a person can be erased, in words. Five queries."""
     said = []
     if rater.kind != RaterKind.PERSON:
         return [f"{rater} is a judge; only people are erased."]
@@ -71,6 +73,9 @@ def reasons_against(rater: Rater) -> list[str]:
         )
     if Submission.objects.filter(guest__rater=rater).reviewable().exists():
         said.append("A visit of theirs waits for review. Approve or reject it first, since that needs their name.")
+    if Import.objects.filter(project=rater.project_id, state=Import.State.RUNNING).exists():
+        # It reads who was erased when it begins to write.
+        said.append("A file is being imported, which may name them. Erase them once it is done.")
     return said
 
 
@@ -95,6 +100,7 @@ def erase_answers(rater: Rater, *, by: User | None, now: datetime) -> Erased:
         standing = Preference.objects.filter(rater=rater, criterion__isnull=True, is_current=True)
         answers, rationales = standing.count(), standing.exclude(rationale="").count()
         _delete_answers(rater)
+        suppress(rater.project, [rater.name])
         name = f"{ERASED}-{secrets.token_hex(6)}"
         _erase_visits(rater, name)
         account = _erase_account(rater)

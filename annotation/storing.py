@@ -22,8 +22,10 @@ from annotation.models import (
     Response,
 )
 from annotation.records import PairRecord, Reading, RecordedAnswer, RejectedRow, RowProblem
+from annotation.suppressing import Suppressed
 
 PROMPT_REMARK = "the prompt is known with another language, category, reference or context; the first is kept"
+SUPPRESSED_REMARK = "answers of somebody who was erased from this project are left out"
 GOLD_REMARK = "the pair was here before, so its known answer (gold) is not read again; set it on the pair's page"
 KNOWN_REMARK = "the pair was here before, so its judgements (judges) are not read again"
 
@@ -63,6 +65,7 @@ class PairStore:
         # Digest of an id -> line and checksum of the labels, in one integer since there may be a million.
         self._seen: dict[bytes, int] = {}
         self._raters: dict[str, Rater | None] = {}
+        self._suppressed = Suppressed(project)
         self._criteria: dict[str, Criterion] = {}
         self._scales: dict[str, tuple[float, float]] = {}
         self._scales_before: dict[str, tuple[float, float]] = {}
@@ -70,7 +73,11 @@ class PairStore:
     # --- Sorting ----------------------------------------------------------------------------------------------------
 
     def sift(self, rows: list[Reading]) -> Sifted:
-        """Sort a batch against the file so far and the database. Reads only; three queries at most."""
+        """Sort a batch against the file so far and the database. Reads only; three queries at most.
+
+        What erased people said is left out before anything else is asked of it.
+        """
+        rows = [row._replace(pairs=[self._without_erased(pair) for pair in row.pairs]) for row in rows]
         stored = self._stored({pair.external_id for row in rows for pair in row.pairs})
         choices = self._stored_choices([pair.pair_id for pair in stored.values()])
         self._load_raters({answer.rater for row in rows for pair in row.pairs for answer in pair.answers})
@@ -100,6 +107,13 @@ class PairStore:
             if repeats:
                 self.remarks["the pair stands in the file before, with the same labels"] += 1
         return sifted._replace(already_there=already_there)
+
+    def _without_erased(self, pair: PairRecord) -> PairRecord:
+        kept = tuple(answer for answer in pair.answers if answer.rater not in self._suppressed)
+        if len(kept) == len(pair.answers):
+            return pair
+        self.remarks[SUPPRESSED_REMARK] += 1
+        return pair._replace(answers=kept)
 
     def _stored(self, external_ids: set[str]) -> dict[str, Stored]:
         rows = Pair.objects.filter(project=self.project, external_id__in=external_ids).values_list(

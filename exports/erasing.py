@@ -16,7 +16,9 @@ from annotation.erasing import erase_answers
 from annotation.errors import AnnotationError
 from annotation.models import Preference, Rater, User
 from annotation.retrying import in_transaction
+from annotation.suppressing import suppress
 from exports.models import Erasure, Publication, PublicationState, Snapshot, SnapshotState
+from exports.pseudonymising import pseudonym, pseudonym_key
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure
     if done := Erasure.objects.filter(rater=locked).first():
         return done
     affected = affected_by(locked)
+    suppress(locked.project, _pseudonyms(locked))
     erased = erase_answers(locked, by=by, now=now)
     erasure = Erasure.objects.create(
         project=locked.project,
@@ -86,6 +89,12 @@ def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure
         locked.project.slug, erased.name, by, len(affected.snapshots), len(affected.publications),
     )  # fmt: skip
     return erasure
+
+
+def _pseudonyms(rater: Rater) -> set[str]:
+    """Return what a person is called in the exports of their project, also in those whose files are gone."""
+    seeds = set(Snapshot.objects.filter(project=rater.project_id).values_list("settings__seed", flat=True))
+    return {pseudonym(pseudonym_key(rater.project, seed), rater.name) for seed in seeds}
 
 
 def warning_of(snapshot: Snapshot) -> str:

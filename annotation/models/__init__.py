@@ -41,6 +41,7 @@ from annotation.models.raters import (
     RaterKind,
     Rating,
     RationaleTiming,
+    SuppressedName,
 )
 from annotation.models.tasks import (
     Assignment,
@@ -108,6 +109,7 @@ __all__ = [
     "SlateEntry",
     "Submission",
     "Suggestion",
+    "SuppressedName",
     "Task",
     "TaskState",
     "Template",

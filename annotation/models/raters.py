@@ -173,6 +173,21 @@ class Rater(models.Model):
         return self.name
 
 
+class SuppressedName(models.Model):
+    """A name that an erased person had, as a digest (`annotation.suppressing`): no import brings back what it said."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="suppressed_names")
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "digest"], name="one_suppressed_name_per_project_and_digest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 class PreferenceQuerySet(models.QuerySet["Preference"]):
     """Reads of preferences."""
 

@@ -13,11 +13,13 @@ from annotation.assigning import Answer, Opening, next_assignment, open_tasks, s
 from annotation.checking import check_invariants
 from annotation.errors import AnnotationError, NotAMember
 from annotation.excluding import exclude_answers
+from annotation.importing import import_pairs
 from annotation.models import (
     Assignment,
     CrowdStudy,
     Exclusion,
     Guest,
+    Import,
     LedgerEntry,
     Membership,
     PlatformEvent,
@@ -33,6 +35,7 @@ from annotation.models import (
 )
 from exports.erasing import affected_by, erase_person, warning_of
 from exports.models import Erasure, Place, Publication, PublicationState, Snapshot
+from exports.pseudonymising import pseudonym, pseudonym_key
 from exports.publishing.errors import PublishingError
 from exports.publishing.queueing import begin
 from exports.snapshotting import delete_snapshot, take_snapshot
@@ -218,6 +221,11 @@ def test_what_has_to_be_settled_first_is_said_and_nothing_changes(project: Proje
     with pytest.raises(AnnotationError, match="Say why"):
         erase_person(ben, reason=" ", by=None, now=NOW)
     assert everything() == before
+    file = Import.objects.create(project=project, filename="a.jsonl", state=Import.State.RUNNING)
+    with pytest.raises(AnnotationError, match="A file is being imported, which may name them"):
+        erase_person(make_person(project, "cyd"), reason="Asked.", by=None, now=NOW)
+    file.delete()
+    assert everything() == before
 
 
 def test_answer_on_its_way_is_refused_once_its_person_is_erased(project: Project, ben: Rater) -> None:
@@ -241,3 +249,44 @@ def test_command_shows_what_would_go_and_wants_the_name_twice(project: Project, 
     call_command("erase_person", project.slug, "ben", "--confirm", "ben", "--by", "ada", "--reason", "Asked.")
     assert "Erased: 6 answers, 5 with a reason." in capsys.readouterr().out
     assert not Preference.objects.filter(rater=ben).exists()
+
+
+def test_no_file_brings_back_what_an_erased_person_said(project: Project, tmp_path: Path) -> None:
+    other = make_project("other")
+
+    def said(*names: str) -> Path:
+        rows = [
+            {
+                "id": f"p{number}",
+                "prompt": f"Question {number}?",
+                "response_a": "Yes.",
+                "response_b": "No.",
+                "human": [{"annotator": name, "choice": "a"} for name in names],
+            }
+            for number in range(3)
+        ]
+        path = tmp_path / "answers.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    import_pairs(project, said("Dora", "Emil"))
+    take_snapshot(project, out=tmp_path / "export", profiles=["annotations"], format="jsonl", seed=7)
+    lines = [
+        line
+        for file in (tmp_path / "export" / "annotations").rglob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
+    named = {row["annotator_id"] for row in map(json.loads, lines)}
+    emil = pseudonym(pseudonym_key(project, 7), "Emil")
+    assert len(named) == 2
+    assert emil in named
+    dora = Rater.objects.get(name="Dora")
+    erase_person(dora, reason="asked", by=None, now=NOW)
+
+    # Their own name, and the one that the export gave them; Emil's answers are there already.
+    report = import_pairs(project, said("Dora", "Emil", *sorted(named)))
+    assert (report.added, report.already_there, report.preferences, report.refused) == (0, 3, 3, False)
+    assert "Answers of somebody who was erased from this project are left out (3 rows)." in report.notes
+    assert set(Preference.objects.filter(pair__project=project).values_list("rater__name", flat=True)) == {"Emil", emil}
+    # Nobody was erased from another project.
+    assert import_pairs(other, said("Dora")).preferences == 3

@@ -105,7 +105,7 @@ class Command(ProjectCommand):
 
     def _add_privacy(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--allow-licence",
+            "--allow-license",
             action="append",
             default=[],
             metavar="NAME",
@@ -167,7 +167,7 @@ class Command(ProjectCommand):
             progress=lambda stage: self.stderr.write(f"{stage} ..."),
             include_simulated=not options["without_simulated"],
             criterion_weights=_weights(options["weight"]),
-            licences_allowed=options["allow_licence"],
+            licences_allowed=options["allow_license"],
             generator_terms=parse_mapping(options["generator_terms"], "--generator-terms"),
             **{name: options[name] for name in SETTINGS},
         )
