@@ -4,7 +4,6 @@ Every number in it is a number of report.json, which lies beside it.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,15 @@ from exports.disclosing import (
     personal_data,
 )
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
+from exports.licensing import shown_on_hub
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.reporting.telling import told
-from exports.settings import UNKNOWN_LICENCE, plain_licence
+from exports.settings import UNKNOWN_LICENCE
 from exports.writing import WrittenFile, hash_files
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 PERCENT = 100
-OTHER = "other"
-LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TERMS_IN_WORDS = {"free": "others may train on its outputs", "restricted": "others may not train on its outputs"}
 TITLES = {
     "noise": "Noise",
@@ -59,7 +57,7 @@ def card_head(
     tables = [name for name in profiles if PROFILES[name].document_head is None]
     head: dict[str, Any] = {
         "pretty_name": one_line(project.title),
-        **_licence(all_licences(report["counts"])),
+        **shown_on_hub(all_licences(report["counts"])),
         "language": languages_of(project),
         "size_categories": [next((name for limit, name in SIZES if first["rows"] < limit), "n>1M")],
         "task_categories": ["text-generation"],
@@ -76,18 +74,6 @@ def card_head(
             {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
         ]
     return head
-
-
-def _licence(names: Sequence[str]) -> dict[str, str]:
-    """Return what the Hub shows of the licence: the one of all rows, else `other`, named by all that rows are under.
-
-    Names are in small letters there, and `other` stands for what can be none. A list would read as a choice.
-    """
-    plain = sorted(set(map(plain_licence, names)))
-    found = list(dict.fromkeys(name if LICENCE_ID.fullmatch(name) else OTHER for name in plain))
-    if len(plain) == 1:
-        return {"license": found[0]}
-    return {"license": OTHER, "license_name": "-and-".join(found)}
 
 
 def languages_of(project: Project) -> list[str]:

@@ -9,6 +9,7 @@ import yaml
 
 from annotation.models import Project
 from exports.errors import ExportError
+from exports.licensing import shown_on_hub
 from exports.profiles import PROFILES
 from exports.settings import SnapshotSettings
 from exports.snapshotting import take_snapshot
@@ -94,9 +95,11 @@ def test_card_names_the_licences_of_the_rows_and_counts_what_is_not_known(licens
     told = {"gpt": "free", "other-model": "restricted"}
     take_snapshot(licensed, out=tmp_path / "all", format="jsonl", generator_terms=told)
     head, card = (tmp_path / "all" / "README.md").read_text().removeprefix("---\n").split("---\n", 1)
-    # What can be no name of a licence on the Hub is `other` there.
     shown = yaml.safe_load(head)
-    assert (shown["license"], shown["license_name"]) == ("other", "cc-by-4.0-and-cc-by-nc-4.0-and-unknown-and-other")
+    assert (shown["license"], shown["license_name"]) == (
+        "other",
+        "cc-by-4.0-and-cc-by-nc-4.0-and-unknown-and-name-cc-by-4.0",
+    )
     said = card[card.index("## Licences and terms") : card.index("## Personal data")]
     assert "- 1 rows: CC-BY-4.0.\n" in said
     assert "- 1 rows: not stated in `license`" in said
@@ -108,6 +111,23 @@ def test_card_names_the_licences_of_the_rows_and_counts_what_is_not_known(licens
 def licence_shown(folder: Path) -> tuple[str, str | None]:
     head = yaml.safe_load((folder / "README.md").read_text().removeprefix("---\n").split("---\n", 1)[0])
     return head["license"], head.get("license_name")
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["CC-BY-4.0", " cc-by-4.0"], ("cc-by-4.0", None)),
+        (["openrail++"], ("openrail++", None)),
+        (["acme-1.0"], ("other", "acme-1.0")),
+        (["Acme Internal Terms (2025)."], ("other", "acme-internal-terms-2025")),
+        (["mit", "apache-2.0"], ("other", "apache-2.0-and-mit")),
+        (["許諾"], ("other", "other")),
+        (["unknown"], ("unknown", None)),
+    ],
+)
+def test_hub_is_told_a_licence_of_its_list_or_other_by_name(names: list[str], shown: tuple[str, str | None]) -> None:
+    head = shown_on_hub(names)
+    assert (head["license"], head.get("license_name")) == shown
 
 
 def test_one_licence_of_all_rows_is_the_dataset_s_and_what_no_row_has_is_not_named(
