@@ -19,6 +19,7 @@ from exports.disclosing import (
     licences_of,
     personal_data,
 )
+from exports.languages import languages_of
 from exports.leaving_out import LEFT_OUT_IN_WORDS, LeftOut
 from exports.licensing import shown_on_hub
 from exports.profiles import PROFILES
@@ -74,12 +75,6 @@ def card_head(
             {"config_name": name, "features": [column.feature() for column in columns[name]]} for name in tables
         ]
     return head
-
-
-def languages_of(project: Project) -> list[str]:
-    """Return the languages of a project's prompts, where known. One query."""
-    prompts = project.prompts.exclude(language="").order_by("language")
-    return [one_line(language) for language in prompts.values_list("language", flat=True).distinct()]
 
 
 def _data_files(profile: str, files: Sequence[WrittenFile]) -> list[dict[str, Any]]:

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from annotation.models import Project
-from exports.carding import languages_of, one_line
+from exports.carding import one_line
 from exports.disclosing import Disclosure, all_licences
+from exports.languages import languages_of
 from exports.profiles import PROFILES
 from exports.profiles.columns import Column
 from exports.writing import WrittenFile, hash_files, write_json

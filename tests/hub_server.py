@@ -15,10 +15,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 TOKEN = "hf_token-of-tests-0123456789"
 NAMESPACE = "lab"
 ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"
 LARGE = (".parquet", ".jsonl")
+# Some of those that the Hub knows.
+LICENCES = {"apache-2.0", "cc-by-4.0", "mit", "odc-by", "other", "unknown"}
 
 
 class Fault(NamedTuple):
@@ -43,6 +47,21 @@ class Commit(NamedTuple):
     title: str
     message: str
     files: dict[str, bytes]
+
+
+def card_errors(card: str) -> list[str]:
+    """Return what the Hub refuses in a card's head, by its documentation and its words in users' reports."""
+    head, errors = yaml.safe_load(card.split("---\n")[1]), []
+    if head["license"] not in LICENCES:
+        errors.append(f'"license" must be one of [{", ".join(sorted(LICENCES))}]')
+    if head["license"] == "other" and not re.fullmatch(r"[a-z0-9.-]+", head.get("license_name", "")):
+        errors.append('"license_name" must be an id like my-license-1.0')
+    errors += [
+        f'"language[{place}]" must be an ISO 639-1, 639-2 or 639-3 code in lower case'
+        for place, code in enumerate(head.get("language", []))
+        if not re.fullmatch(r"[a-z]{2,3}", code)
+    ]
+    return errors
 
 
 class Repository:
@@ -205,7 +224,8 @@ class HubServer:
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":
-            return 200, {"errors": [], "warnings": []}, {}
+            errors = [{"message": said} for said in card_errors(json.loads(body)["content"])]
+            return 400 if errors else 200, {"errors": errors, "warnings": []}, {}
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
             return self._batch(self._repository(found[1]), json.loads(body))
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):

@@ -10,10 +10,12 @@ from annotation.models import Project
 from exports.models import Snapshot, SnapshotState
 
 
-def make_export(project: Project, folder: Path, number: int, *, rows: int, parquet: bool = True) -> Snapshot:
+def make_export(
+    project: Project, folder: Path, number: int, *, rows: int, parquet: bool = True, licence: str = "unknown"
+) -> Snapshot:
     """Write an export into `folder` and return its snapshot, done."""
     lines = "".join(json.dumps({"id": f"row-{row}", "prompt": "Why?"}) + "\n" for row in range(rows))
-    content = {"README.md": f"---\nlicense: unknown\n---\n{rows} rows", "report.json": json.dumps({"rows": rows})}
+    content = {"README.md": f"---\nlicense: {licence}\n---\n{rows} rows", "report.json": json.dumps({"rows": rows})}
     content |= {"dpo/train.jsonl": lines} | ({"dpo/train-00000-of-00001.parquet": f"PAR1{rows}"} if parquet else {})
     files = [write(folder, path, text) for path, text in sorted(content.items())]
     content_hash = hashlib.sha256(json.dumps(files).encode()).hexdigest()

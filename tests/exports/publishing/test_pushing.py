@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from annotation.models import Project, Prompt
 from exports.models import Publication, PublicationState, Snapshot
 from exports.publishing.queueing import begin, carry_out, try_again
+from exports.snapshotting import take_snapshot
+from tests.builders import make_pair, make_preference
+from tests.exports.publishing.exports import make_export
 from tests.hub_server import TOKEN, Fault, HubServer, Repository
 
 pytestmark = pytest.mark.either_database
@@ -151,6 +155,30 @@ def test_a_refusal_is_said_in_words_and_leaves_no_commit(
     again = carry_out(try_again(publication))
     assert (again.state, again.error) == (PublicationState.DONE, "")
     assert len(server.repositories[TARGET].commits) == 2
+
+
+def test_hub_takes_the_card_of_rows_under_a_licence_and_in_languages_by_any_name(
+    server: HubServer, project: Project, tmp_path: Path
+) -> None:
+    for number, said in enumerate(("English", "zh-CN", "gibberish")):
+        pair = make_pair(project, prompt=f"Question {number}?", meta={"license": "Acme Internal Terms"})
+        Prompt.objects.filter(pk=pair.prompt_id).update(language=said)
+        make_preference(pair, "dora", "a")
+    publication = push(take_snapshot(project, out=tmp_path / "real", format="jsonl"))
+    assert (publication.state, publication.error) == (PublicationState.DONE, "")
+    card = server.repositories[TARGET].head.files["README.md"].decode()
+    assert 'license: "other"\nlicense_name: "acme-internal-terms"\nlanguage:\n  - "en"\n  - "zh"\n' in card
+    assert server.calls("POST /api/validate-yaml") == 1
+
+
+def test_a_card_that_the_hub_refuses_is_said_with_its_reason(
+    server: HubServer, project: Project, tmp_path: Path
+) -> None:
+    refused = make_export(project, tmp_path / "refused", 1, rows=1, licence="acme")
+    publication = push(refused)
+    assert publication.state == PublicationState.FAILED
+    assert '"license" must be one of [apache-2.0, ' in publication.error
+    assert len(server.repositories[TARGET].commits) == 1
 
 
 def test_a_wrong_token_is_refused_by_the_hub_itself(server: HubServer, snapshot: Snapshot, settings: Settings) -> None:
