@@ -34,6 +34,17 @@ pytestmark = [pytest.mark.django_db, pytest.mark.either_database]
         ("n/a", None),
         ("x-ours", None),
         ("*", None),
+        ("English (US)", "en"),
+        ("norsk bokmål", "nb"),
+        ("हिन्दी", "hi"),
+        ("العربية", "ar"),
+        ("en,de", None),
+        ("en-", None),
+        ("English/German", None),
+        ("a\0b", None),
+        ("C++", None),
+        ("JavaScript", None),
+        ("NaN", None),
     ],
 )
 def test_language_is_known_by_any_of_its_names(said: str, code: str | None) -> None:
