@@ -1,38 +1,55 @@
-"""Languages as cards name them: by codes of ISO 639. The Hub refuses a card with any other word there."""
+"""Languages as cards name them. The Hub refuses a card with a word there that is no code of ISO 639."""
 
 import re
 import string
 
 import langcodes
 from langcodes.tag_parser import LanguageTagError
+from language_data.names import TRIES, name_to_code, normalize_name
 
 from annotation.models import Project
 
 # Two letters where ISO 639-1 has the language, else three. The range is kept free for private use.
 CODE = re.compile(r"(?!q[a-t][a-z]$)[a-z]{2,3}")
-# No name of a language has them; what has would be read as the name that is nearest.
-ODD = set(string.punctuation + string.digits) - set("'()-")
+# The Hub's words for what is no one language.
+SPECIAL = {"code": "code", "multilingual": "multilingual", "mul": "multilingual"}
+# What tables say for nothing and for everything, and names of code, although there are languages of such codes.
+NO_LANGUAGE = {"all", "any", "java", "javascript", "na", "nan", "und", "zxx"}
+REMARK = re.compile(r"\s*\([^()]*\)$")
+ODD = set(string.punctuation + string.digits) - set("'-")
 SHORTEST_NAME = 4
-# What tables say for nothing and for everything, and a name of code, although there are languages of such codes.
-NO_LANGUAGE = {"nan", "na", "all", "any", "javascript"}
 
 
 def language_code(said: str) -> str | None:
     """Return the code of what a file calls a language ("en-US", "zh_Hant", "English", "Deutsch"); None: not known."""
     said = said.strip()
-    if said.casefold() in NO_LANGUAGE:
-        return None
+    for one in (said, _code_by_name(REMARK.sub("", said))):
+        if one.casefold() in SPECIAL:
+            return SPECIAL[one.casefold()]
+        if (code := _code_of_tag(one)) is not None:
+            return code
+    return None
+
+
+def _code_of_tag(tag: str) -> str | None:
+    """Return the code of the language of a tag of BCP 47, its older names and three letters brought to today's."""
     try:
-        language = langcodes.Language.get(said)
+        language = langcodes.Language.get(tag)
     except LanguageTagError:
-        if ODD & set(said) or not said.isprintable() or (said.isascii() and len(said) < SHORTEST_NAME):
-            return None
-        try:
-            language = langcodes.find(said)
-        except LookupError:
-            return None
+        return None
     code = language.language or ""
-    return code if CODE.fullmatch(code) and language.is_valid() else None
+    known = CODE.fullmatch(code) and code not in NO_LANGUAGE and tag.casefold() not in NO_LANGUAGE
+    return code if known and language.is_valid() else None
+
+
+def _code_by_name(name: str) -> str:
+    """Return the tag of the language that has this very name in some language; nothing where none has."""
+    is_short = name.isascii() and len(name) < SHORTEST_NAME
+    if is_short or name.casefold() in NO_LANGUAGE or ODD & set(name) or not name.isprintable():
+        return ""
+    code = name_to_code("language", name)
+    # It falls back on the longest name that this one begins with: "Monolingual" is not Mon.
+    return code if code and normalize_name(name) in TRIES["und/name_to_language"] else ""
 
 
 def languages_of(project: Project) -> list[str]:

@@ -16,8 +16,9 @@ _LISTED = """
     cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
     cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0
     cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gemma
-    gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by
-    ofl-1.1 openrail openrail++ osl-3.0 pddl postgresql unknown unlicense wtfpl zlib
+    gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 lppl-1.3c
+    mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 pddl postgresql unknown unlicense wtfpl
+    zlib
 """
 HUB_LICENCES = frozenset(_LISTED.split())
 
@@ -35,4 +36,4 @@ def shown_on_hub(names: Sequence[str]) -> dict[str, str]:
 
 def _identifier(name: str) -> str:
     """Return a name as the Hub wants it in `license_name`: small letters, digits, dots and hyphens."""
-    return re.sub(r"[^a-z0-9.]+", "-", name).strip("-.") or OTHER
+    return re.sub(r"[^a-z0-9.]+", "-", name.replace("+", "-plus")).strip("-.") or OTHER

@@ -59,7 +59,7 @@ def card_errors(card: str) -> list[str]:
     errors += [
         f'"language[{place}]" must be an ISO 639-1, 639-2 or 639-3 code in lower case'
         for place, code in enumerate(head.get("language", []))
-        if not re.fullmatch(r"[a-z]{2,3}", code)
+        if not re.fullmatch(r"[a-z]{2,3}|code|multilingual", code)
     ]
     return errors
 

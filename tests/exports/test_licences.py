@@ -119,6 +119,7 @@ def licence_shown(folder: Path) -> tuple[str, str | None]:
         (["CC-BY-4.0", " cc-by-4.0"], ("cc-by-4.0", None)),
         (["openrail++"], ("openrail++", None)),
         (["acme-1.0"], ("other", "acme-1.0")),
+        (["gpl-3.0+"], ("other", "gpl-3.0-plus")),
         (["Acme Internal Terms (2025)."], ("other", "acme-internal-terms-2025")),
         (["mit", "apache-2.0"], ("other", "apache-2.0-and-mit")),
         (["許諾"], ("other", "other")),
