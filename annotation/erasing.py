@@ -5,6 +5,7 @@ random name that nothing leads back from, and the assignments say `erased` and h
 person goes. Slots of their answers are free again, as with excluded ones, and labels are made anew.
 """
 
+import json
 import secrets
 from datetime import datetime
 from decimal import Decimal
@@ -41,6 +42,7 @@ from annotation.models import (
 from annotation.models.money import UNDER_WAY
 from annotation.pausing import pause_person
 from annotation.publishing import publish
+from annotation.recognising import LABEL_RATER
 from annotation.suppressing import suppress
 
 ERASED = "erased"
@@ -100,8 +102,9 @@ def erase_answers(rater: Rater, *, by: User | None, now: datetime) -> Erased:
         standing = Preference.objects.filter(rater=rater, criterion__isnull=True, is_current=True)
         answers, rationales = standing.count(), standing.exclude(rationale="").count()
         _delete_answers(rater)
-        suppress(rater.project, [rater.name])
+        suppress(rater.project, _names(rater))
         name = f"{ERASED}-{secrets.token_hex(6)}"
+        _erase_reports(rater)
         _erase_visits(rater, name)
         account = _erase_account(rater)
         rater.exclusions.all().delete()
@@ -128,6 +131,23 @@ def _delete_answers(rater: Rater) -> None:
     answers.delete()
     orders.delete()
     Rating.objects.filter(rater=rater).delete()
+
+
+def _names(rater: Rater) -> set[str]:
+    """Return the names under which a file may know a person; a label without a name is nobody's."""
+    ids = Guest.objects.filter(rater=rater).values_list("external_id", flat=True)
+    return {rater.name, *ids, *([rater.user.username] if rater.user is not None else [])} - {LABEL_RATER}
+
+
+def _erase_reports(rater: Rater) -> None:
+    """Take a person's name out of what imports say of bad rows."""
+    # As `ascii` writes it there, and as that stands in JSON.
+    shown = json.dumps(ascii(rater.name))[1:-1]
+    for one in Import.objects.filter(project=rater.project_id).iterator():
+        text = json.dumps(one.report)
+        if shown in text:
+            one.report = json.loads(text.replace(shown, "somebody who was erased"))
+            one.save(update_fields=["report"])
 
 
 def _erase_visits(rater: Rater, name: str) -> None:

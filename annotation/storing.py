@@ -21,11 +21,13 @@ from annotation.models import (
     Rating,
     Response,
 )
+from annotation.recognising import LABEL_RATER
 from annotation.records import PairRecord, Reading, RecordedAnswer, RejectedRow, RowProblem
 from annotation.suppressing import Suppressed
 
 PROMPT_REMARK = "the prompt is known with another language, category, reference or context; the first is kept"
 SUPPRESSED_REMARK = "answers of somebody who was erased from this project are left out"
+LONGEST_NAME = 200
 GOLD_REMARK = "the pair was here before, so its known answer (gold) is not read again; set it on the pair's page"
 KNOWN_REMARK = "the pair was here before, so its judgements (judges) are not read again"
 
@@ -109,11 +111,23 @@ class PairStore:
         return sifted._replace(already_there=already_there)
 
     def _without_erased(self, pair: PairRecord) -> PairRecord:
-        kept = tuple(answer for answer in pair.answers if answer.rater not in self._suppressed)
-        if len(kept) == len(pair.answers):
+        """Return a pair without what erased people said, and without their names in columns that nothing reads."""
+        if not self._suppressed:
+            return pair
+        meta = {key: value for key, value in pair.meta.items() if not self._names_erased(value)}
+        # Where such a column names them, the row's label is theirs.
+        theirs = {LABEL_RATER} if len(meta) < len(pair.meta) else set()
+        kept = tuple(
+            answer for answer in pair.answers if answer.rater not in theirs and answer.rater not in self._suppressed
+        )
+        if len(meta) == len(pair.meta) and len(kept) == len(pair.answers):
             return pair
         self.remarks[SUPPRESSED_REMARK] += 1
-        return pair._replace(answers=kept)
+        # Gold that a label of theirs gave goes with it.
+        return pair._replace(answers=kept, meta=meta, known=pair.known if kept or not pair.answers else None)
+
+    def _names_erased(self, value: object) -> bool:
+        return isinstance(value, str) and len(value) <= LONGEST_NAME and value in self._suppressed
 
     def _stored(self, external_ids: set[str]) -> dict[str, Stored]:
         rows = Pair.objects.filter(project=self.project, external_id__in=external_ids).values_list(

@@ -9,12 +9,13 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
+from django.db import OperationalError
 from django.db.models import Q
 
 from annotation.answering import storable
 from annotation.erasing import erase_answers
 from annotation.errors import AnnotationError
-from annotation.models import Preference, Rater, User
+from annotation.models import Preference, Project, Rater, RaterKind, User
 from annotation.retrying import in_transaction
 from annotation.suppressing import suppress
 from exports.models import Erasure, Publication, PublicationState, Snapshot, SnapshotState
@@ -23,6 +24,8 @@ from exports.pseudonymising import pseudonym, pseudonym_key
 logger = logging.getLogger(__name__)
 
 REASON_LIMIT = 500
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+LOCK_NOT_AVAILABLE = "55P03"
 # One that is waiting or being written may have begun to read before the person was gone.
 MAY_HOLD = (SnapshotState.QUEUED, SnapshotState.RUNNING, SnapshotState.DONE)
 
@@ -55,6 +58,7 @@ def affected_by(rater: Rater) -> Affected:
 def erase_person(rater: Rater, *, reason: str, by: User | None, now: datetime) -> Erasure:
     """Erase a person from their project and from every export to come; return what is kept about it.
 
+    Whoever a file brought in under the name that an export gave the person is the same, and erased with them.
     Idempotent: of an erased person the erasure there is. Raises `AnnotationError` without a reason, and with what has
     to be settled before. One transaction, begun again after a deadlock with whoever answers at the moment.
     """
@@ -65,12 +69,16 @@ def erase_person(rater: Rater, *, reason: str, by: User | None, now: datetime) -
 
 
 def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure:
+    _wait_for_no_import(rater)
     # Without the key: who stores an answer of theirs holds its task, and would wait for us as we do for the task.
     locked = Rater.objects.select_for_update(no_key=True).get(pk=rater.pk)
     if done := Erasure.objects.filter(rater=locked).first():
         return done
     affected = affected_by(locked)
-    suppress(locked.project, _pseudonyms(locked))
+    pseudonyms = _pseudonyms(locked)
+    suppress(locked.project, pseudonyms)
+    for same in Rater.objects.filter(project=locked.project, kind=RaterKind.PERSON, name__in=pseudonyms):
+        _erase(same, reason, by, now)
     erased = erase_answers(locked, by=by, now=now)
     erasure = Erasure.objects.create(
         project=locked.project,
@@ -89,6 +97,19 @@ def _erase(rater: Rater, reason: str, by: User | None, now: datetime) -> Erasure
         locked.project.slug, erased.name, by, len(affected.snapshots), len(affected.publications),
     )  # fmt: skip
     return erasure
+
+
+def _wait_for_no_import(rater: Rater) -> None:
+    """Take the lock that an import holds while it writes. Raises `AnnotationError` where one does. No waiting."""
+    try:
+        Project.objects.select_for_update(no_key=True, nowait=True).get(pk=rater.project_id)
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise AnnotationError(
+            f"{rater} was not erased. The project is being written to, perhaps by an import, which may name them. "
+            "Try again once that is done."
+        ) from None
 
 
 def _pseudonyms(rater: Rater) -> set[str]:

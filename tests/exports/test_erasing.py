@@ -4,10 +4,12 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 
 from annotation.assigning import Answer, Opening, next_assignment, open_tasks, save_draft, skip, submit
 from annotation.checking import check_invariants
@@ -18,6 +20,7 @@ from annotation.models import (
     Assignment,
     CrowdStudy,
     Exclusion,
+    Gold,
     Guest,
     Import,
     LedgerEntry,
@@ -30,6 +33,7 @@ from annotation.models import (
     SignInLink,
     SkipReason,
     Submission,
+    SuppressedName,
     Task,
     User,
 )
@@ -290,3 +294,95 @@ def test_no_file_brings_back_what_an_erased_person_said(project: Project, tmp_pa
     assert set(Preference.objects.filter(pair__project=project).values_list("rater__name", flat=True)) == {"Emil", emil}
     # Nobody was erased from another project.
     assert import_pairs(other, said("Dora")).preferences == 3
+
+
+def labelled(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_label_that_a_column_gives_to_an_erased_person_is_left_out_under_any_map(
+    project: Project, tmp_path: Path
+) -> None:
+    ben = make_person(project, "Benedikt")
+    Guest.objects.create(project=project, platform="prolific", external_id="5f00c0ffee", rater=ben)
+    make_answer(make_pair(project), ben, "a")
+    erase_person(ben, reason="asked", by=None, now=NOW)
+    people = ["BENEDIKT ", "Bene\u200bdikt", "5f00c0ffee", "Cyd"]
+    path = labelled(
+        tmp_path,
+        [
+            {"prompt": f"{n}?", "chosen": "Yes.", "rejected": "No.", "who": who, "sure": "yes"}
+            for n, who in enumerate(people)
+        ],
+    )
+    # The column as nobody's label, with the gold that it makes; then as the person's.
+    report = import_pairs(project, path, field_map={"gold": "sure"})
+    assert (report.added, report.preferences) == (4, 1)
+    assert "Answers of somebody who was erased from this project are left out (3 rows)." in report.notes
+    said = Preference.objects.filter(pair__project=project, rater__name="imported label").get()
+    assert said.pair.meta["who"] == "Cyd"
+    assert [gold.pair for gold in Gold.objects.filter(pair__project=project)] == [said.pair]
+    assert not [meta for meta in project.pairs.exclude(pk=said.pair.pk).values_list("meta", flat=True) if "who" in meta]
+    other = make_project("other")
+    erase_person(make_person(other, "Benedikt"), reason="asked", by=None, now=NOW)
+    report = import_pairs(other, path, field_map={"rater": "who"})
+    assert (report.added, report.preferences) == (4, 2)
+
+
+def test_labels_without_a_name_are_nobody_s_and_come_in_after_one_was_erased(project: Project, tmp_path: Path) -> None:
+    path = labelled(tmp_path, [{"prompt": "Why?", "chosen": "Yes.", "rejected": "No."}])
+    import_pairs(project, path)
+    erase_person(Rater.objects.get(name="imported label"), reason="asked", by=None, now=NOW)
+    assert not SuppressedName.objects.exists()
+
+
+def test_who_came_in_under_the_name_of_an_export_is_erased_too(project: Project, tmp_path: Path) -> None:
+    pair = make_pair(project)
+    make_answer(pair, make_person(project, "Dora"), "a")
+    take_snapshot(project, out=tmp_path / "export", format="jsonl", seed=7)
+    same = pseudonym(pseudonym_key(project, 7), "Dora")
+    make_answer(make_pair(project), same, "b")
+    erase_person(Rater.objects.get(name="Dora"), reason="asked", by=None, now=NOW)
+    assert not Preference.objects.filter(pair__project=project).exists()
+    assert Erasure.objects.count() == 2
+    assert not Rater.objects.filter(name=same).exists()
+
+
+def test_what_imports_said_of_a_person_s_rows_loses_the_name(project: Project) -> None:
+    ben = make_person(project, "B\u00e9n")
+    told = {"rejected": [{"line": 3, "field": "choice", "reason": f"{ben.name!a} says 'b' of 'p0'"}], "rows": 4}
+    file = Import.objects.create(project=project, filename="a.jsonl", state=Import.State.REFUSED, report=told)
+    erase_person(ben, reason="asked", by=None, now=NOW)
+    file.refresh_from_db()
+    assert file.report == {
+        "rejected": [{"line": 3, "field": "choice", "reason": "somebody who was erased says 'b' of 'p0'"}],
+        "rows": 4,
+    }
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_erased_while_an_import_writes() -> None:
+    project = make_project(pay_per_answer_usd=Decimal(0))
+    ben = make_person(project, "ben")
+    make_answer(make_pair(project), ben, "a")
+    holds, done = Event(), Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # as `import_pairs` does
+            holds.set()
+            done.wait(30)
+        connection.close()
+
+    writer = Thread(target=write)
+    writer.start()
+    assert holds.wait(30)
+    with pytest.raises(AnnotationError, match="The project is being written to, perhaps by an import"):
+        erase_person(ben, reason="asked", by=None, now=NOW)
+    assert Preference.objects.filter(rater=ben).count() == 1
+    done.set()
+    writer.join()
+    assert erase_person(ben, reason="asked", by=None, now=NOW).answers == 1
