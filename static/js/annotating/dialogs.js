@@ -3,7 +3,7 @@
 import { change, pass } from "./hand.js";
 import { drawKeys } from "./keys.js";
 import { current } from "./rows.js";
-import { post, recentUrl, task } from "./stage.js";
+import { isWriting, post, recentUrl, task } from "./stage.js";
 import { say, word } from "./words.js";
 
 const dialog = (id) => document.getElementById(id);
@@ -80,10 +80,19 @@ document.addEventListener("click", (event) => {
 });
 
 // A judge's answer, after one's own: kept or changed, the next pair waits behind the dialog.
-document.addEventListener("tiebreak:suggestion", (event) => {
-  dialog("suggestion").querySelector("[data-suggestion-body]").replaceChildren(event.detail);
+// One after the other, and none over words that are being written: its button would take the next key.
+const suggestions = [];
+const showSuggestion = () => {
+  if (!suggestions.length || document.querySelector("dialog[open]") || isWriting(document.activeElement)) return;
+  dialog("suggestion").querySelector("[data-suggestion-body]").replaceChildren(suggestions.shift());
   open("suggestion");
+};
+document.addEventListener("tiebreak:suggestion", (event) => {
+  suggestions.push(event.detail);
+  showSuggestion();
 });
+document.addEventListener("focusout", () => setTimeout(showSuggestion));
+document.addEventListener("close", () => setTimeout(showSuggestion), true);
 dialog("suggestion")?.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-suggestion-form]")) return;
   event.preventDefault();

@@ -10,6 +10,10 @@ export const onAct = (act, run) => acts.set(act, run);
 
 // Keyboards without Latin letters, and those whose digits want Shift, say which key it was by its place.
 const byPlace = (event) => {
+  if (/[^\x00-\x7f]/.test(event.key)) {
+    if (event.code === "Slash" && event.shiftKey) return "?";
+    if (event.code === "Comma" && !event.shiftKey) return ",";
+  }
   if (event.shiftKey) return "";
   const found = /^(?:Key([A-Z])|Digit(\d))$/.exec(event.code ?? "");
   return found ? (found[1] ?? found[2]).toLowerCase() : "";
@@ -22,11 +26,14 @@ const actFor = (key) => {
 };
 
 const actOf = (event) => {
-  if (event.key.length !== 1) return null;
+  // A key with a name has no act; one key of an Arabic keyboard writes two letters.
+  if (event.key.length > 1 && /^[\x00-\x7f]+$/.test(event.key)) return null;
   const known = actFor(event.key);
   if (known || /^[a-z]$/i.test(event.key)) return known;
   return actFor(byPlace(event));
 };
+
+const letterOf = (event) => (/^[a-z]$/i.test(event.key) ? event.key : byPlace(event)).toLowerCase();
 
 const run = (act) => {
   if (acts.has(act)) return acts.get(act)() !== false;
@@ -74,5 +81,5 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.repeat) return;
   const act = actOf(event);
-  if (act ? run(act) : plain.letter?.(event)) event.preventDefault();
+  if (act ? run(act) : plain.letter?.(letterOf(event))) event.preventDefault();
 });

@@ -11,7 +11,7 @@ import "./leasing.js";
 import "./settings.js";
 import { openRecent, openSkip } from "./dialogs.js";
 import { onAct, onPlain } from "./keys.js";
-import { form, task } from "./stage.js";
+import { form, task, token } from "./stage.js";
 import { say } from "./words.js";
 
 const DOUBLE_CLICK_MS = 500;
@@ -66,12 +66,21 @@ onPlain({
   ArrowDown: step(1),
   PageUp: page(-1),
   PageDown: page(1),
-  letter(event) {
-    if (event.key === "k") return rows.move(-1);
-    return event.key === "j" ? rows.move(1) : false;
+  letter(letter) {
+    if (letter === "k") return rows.move(-1);
+    return letter === "j" ? rows.move(1) : false;
   },
 });
 
+// Forms of the page may hold the token of a session that is over.
+const renew = (event) => {
+  const field = event.target.elements?.csrfmiddlewaretoken;
+  if (field) field.value = token();
+};
+document.addEventListener("submit", renew, true);
+document.addEventListener("htmx:configRequest", (event) => {
+  if ("csrfmiddlewaretoken" in event.detail.parameters) event.detail.parameters.csrfmiddlewaretoken = token();
+});
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-answer-form]")) return;
   event.preventDefault();

@@ -14,7 +14,10 @@ const save = async () => {
   clearTimeout(timer);
   try {
     // A key that was left alone is not sent: it stays the project's, whatever the project makes of it.
-    const fields = [...new FormData(form)].filter(([name]) => !name.startsWith("key-") || changed.has(name));
+    // The form's own token may be of a session that is over; `post` sends the newest.
+    const fields = [...new FormData(form)].filter(
+      ([name]) => name !== "csrfmiddlewaretoken" && (!name.startsWith("key-") || changed.has(name)),
+    );
     const response = await post(form.getAttribute("action"), fields);
     if (!response.ok) throw new Error(response.statusText);
     announce(word("settings_saved"));
