@@ -7,6 +7,7 @@ of its project's annotators, and nothing else.
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import unquote
 from uuid import UUID
 
 from django.conf import settings
@@ -90,6 +91,8 @@ def as_rater(
     def seen(request: HttpRequest, slug: str, claimed: Rater | None, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = request.user
         guest = None if isinstance(user, User) else guest_at_work(request, slug)
+        if (guest is not None or isinstance(user, User)) and not _is_made_for(request, guest):
+            return HttpResponse(status=401)
         if guest is not None:
             request.reader["visit"] = guest.visit  # type: ignore[attr-defined]
             return view(request, guest.project, guest, *args, **kwargs)
@@ -110,6 +113,12 @@ def as_rater(
             return seen(request, slug, claimed, *args, **kwargs)
 
     return wrapped
+
+
+def _is_made_for(request: HttpRequest, guest: Rater | None) -> bool:
+    """Say whether a script's page was made for whoever is signed in now; in another tab that may be somebody else."""
+    person = request.headers.get("X-Tiebreak-Person")
+    return person is None or unquote(person) == (guest.name if guest is not None else request.user.get_username())
 
 
 def _claimed(request: HttpRequest, slug: str) -> Rater | None:

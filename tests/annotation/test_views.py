@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -75,6 +76,19 @@ def test_signing_in_comes_first(client: Client, project: Project) -> None:
 def test_a_script_whose_person_is_signed_out_is_told_so(client: Client, project: Project) -> None:
     response = client.post(address("submit_answer", uuid4()), {"answer": "tie"}, headers=HTMX)
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize(("person", "status"), [("bén", 200), ("cyd", 401), ("", 401)])
+def test_a_script_of_somebody_else_s_page_is_told_that_they_are_signed_out(
+    client: Client, project: Project, pairs: list[Pair], person: str, status: int
+) -> None:
+    ben = make_person(project, "bén")
+    Membership.objects.create(project=project, user=User.objects.get(username="bén"), role=Role.ANNOTATOR)
+    held = held_by(project, "bén")
+    client.force_login(User.objects.get(username="bén"))
+    headers = {**HTMX, "X-Tiebreak-Person": quote(person)}
+    response = client.post(address("submit_answer", held.pk), {"answer": "tie"}, headers=headers)
+    assert (response.status_code, Preference.objects.filter(rater=ben).count()) == (status, status == 200)
 
 
 def test_a_wrong_password_is_answered_with_what_to_do(client: Client, project: Project) -> None:

@@ -8,7 +8,11 @@ const NOT_RESTORED = new Set(["csrfmiddlewaretoken", "revises", "asks"]);
 let timer = 0;
 let waitsFor = null; // the task whose newest state is not on the server yet
 
-const keyOf = (element) => `tiebreak-draft:${person}:${idOf(element)}`;
+const keyFor = (id) => `tiebreak-draft:${person}:${id}`;
+const keyOf = (element) => keyFor(idOf(element));
+
+// Keep an answer that was not taken as the draft that it was, for whenever its pair is shown again.
+export const putBack = (id, fields) => keep(keyFor(id), fields);
 
 const restore = (element) => {
   // A copy exists only while the server has not confirmed it, so it is always the newer one.
@@ -71,12 +75,12 @@ export const changed = (element = task()) => {
 document.addEventListener("input", (event) => {
   if (formOf(task())?.contains(event.target)) changed();
 });
-// The answer is on its way: a draft after it would be refused.
-document.addEventListener("tiebreak:leaving", (event) => {
-  if (waitsFor === event.detail) waitsFor = null;
+// The answer is on its way, and a draft after it would be refused; or the answer stays as it was given.
+export const forget = (element) => {
+  if (waitsFor === element) waitsFor = null;
   clearTimeout(timer);
-  drop(keyOf(event.detail));
-});
+  drop(keyOf(element));
+};
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") flush({ keepalive: true });
 });

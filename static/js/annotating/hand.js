@@ -1,5 +1,6 @@
 // The pairs in hand: the next is shown at once, answers go out behind it, the last ones can be taken back.
 
+import { forget, putBack } from "./drafting.js";
 import * as outbox from "./outbox.js";
 import { arrive, fieldsOf, formOf, holder, home, idOf, recentUrl, show, signIn, task } from "./stage.js";
 import { announce, link, number, say, word } from "./words.js";
@@ -110,7 +111,7 @@ const leave = (kind, url, fields) => {
   const element = task();
   const id = idOf(element);
   const revises = "revises" in element.dataset;
-  document.dispatchEvent(new CustomEvent("tiebreak:leaving", { detail: element }));
+  forget(element);
   const key = outbox.put({ id, kind, url, fields, revises });
   finished.add(id);
   past.push({ id, key, kind, element, revises });
@@ -222,6 +223,7 @@ export async function change(url) {
 }
 
 export const keepAnswer = () => {
+  forget(task());
   unmark(task());
   if (!hand.length) location.assign(home);
   else showNext();
@@ -229,7 +231,18 @@ export const keepAnswer = () => {
 
 // What becomes of what was sent ------------------------------------------------------------------------------------
 
-const elementOf = (entry) => past.find((one) => one.key === entry.key)?.element;
+const forgetPast = (entry) => {
+  const index = past.findIndex((one) => one.key === entry.key);
+  return index < 0 ? null : past.splice(index, 1)[0];
+};
+
+// What was said stays to be read, where there is nothing else to show.
+const stopped = (said) => {
+  const section = pending();
+  section.querySelector("h2").textContent = said;
+  section.append(link(home, word("reload")));
+  return section;
+};
 
 const goOnIfEmpty = () => {
   if (task()) return;
@@ -273,22 +286,29 @@ outbox.listen({
   },
   dropped(entry, message) {
     finished.delete(entry.id);
+    // It was never given: there is nothing of it to change.
+    forgetPast(entry);
     const said = word("dropped", { message: message || word("not_yours") });
     if (task()) say(said);
     else line = said;
     tell(said);
     showProgress();
-    goOnIfEmpty();
+    showUndo();
+    if (task() || hand.length || waiting || outbox.entries().length) goOnIfEmpty();
+    else show(stopped(said));
   },
   returned(entry, message) {
     finished.delete(entry.id);
-    const element = elementOf(entry);
+    const element = forgetPast(entry)?.element;
     const said = word("not_taken", { message });
+    if (entry.kind === "answer") putBack(entry.id, entry.fields);
     if (element) {
-      past.splice(past.findIndex((one) => one.key === entry.key), 1);
       if (entry.revises) markRevising(element);
       hand.unshift(element);
       line = message;
+    } else {
+      // Sent by an earlier page: its pair is fetched again.
+      change(entry.url.replace(/(submit|skip)\/$/, "")).then(() => say(message));
     }
     if (task()) say(said);
     showProgress();
@@ -299,6 +319,7 @@ outbox.listen({
   },
   elsewhere(id, given) {
     showProgress();
+    if (!outbox.entries().length) tell();
     if (!given) return goOnIfEmpty();
     const index = hand.findIndex((element) => idOf(element) === id);
     if (index >= 0) hand.splice(index, 1);
@@ -333,8 +354,7 @@ export const begin = () => {
 };
 
 document.addEventListener("click", (event) => {
-  const keep = event.target.closest?.("[data-keep-answer]");
-  if (!keep || !hand.length) return;
+  if (!event.target.closest?.("[data-keep-answer]")) return;
   event.preventDefault();
   keepAnswer();
 });

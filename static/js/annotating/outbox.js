@@ -80,7 +80,7 @@ async function sendAll() {
 // Send one entry; true where the next one may follow.
 async function deliver(entry) {
   const fields = [...entry.fields, ["held", heldBeside(entry.id).join(",")]];
-  const small = JSON.stringify(fields).length < KEEPALIVE_LIMIT;
+  const small = new URLSearchParams(fields).toString().length < KEEPALIVE_LIMIT;
   let response;
   let body;
   try {

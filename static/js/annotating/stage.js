@@ -41,7 +41,8 @@ export const post = (url, fields, options = {}) =>
   fetch(url, {
     method: "POST",
     body: new URLSearchParams(fields),
-    headers: { "HX-Request": "true", "X-CSRFToken": token() },
+    // Whom the page was made for: somebody else may have signed in since, in another tab.
+    headers: { "HX-Request": "true", "X-CSRFToken": token(), "X-Tiebreak-Person": encodeURIComponent(person) },
     ...options,
   });
 
