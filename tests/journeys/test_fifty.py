@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from annotation.models import Assignment, AssignmentState, Preference
 from annotation.questions import SCALES
-from tests.journeys.steps import make_study, sign_in
+from tests.journeys.steps import all_sent, make_study, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -44,7 +44,7 @@ def test_fifty_pairs_are_answered_by_keyboard_alone(page: Page, transactional_db
     page.keyboard.press("Enter")
     given[held] = "4"
     expect(page.locator("[data-progress]")).to_have_attribute("data-done", str(PAIRS))
-    page.wait_for_function("Object.keys(localStorage).every((key) => !key.startsWith('tiebreak-outbox'))")
+    all_sent(page)
 
     answered = Assignment.objects.filter(state=AssignmentState.SUBMITTED)
     assert {str(one.pk): shown(one) for one in answered.select_related("preference")} == {
